@@ -1,0 +1,422 @@
+//! A small RFB client for tests and measurements: it asks for pictures in the Raw encoding, keeps
+//! the framebuffer, and can type, point, resize and paste.
+//!
+//! It understands the encodings Raw, DesktopSize (RFC 6143, 7.7.1 and 7.8.2) and
+//! ExtendedDesktopSize (rfbproto), which are what [`RESIZABLE`] asks for.
+
+use std::io;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+
+use crate::handshake::{self, HandshakeError};
+
+/// The widest and highest screen that is believed, in pixels.
+pub const DIMENSION_MAX: u16 = 16_384;
+
+/// The longest name or clipboard text that is believed, in bytes.
+pub const TEXT_MAX_LEN: u32 = 1 << 20;
+
+const BYTES_PER_PIXEL: usize = 4;
+
+/// Encodings (RFC 6143, 7.7; rfbproto for the last).
+const RAW: i32 = 0;
+const DESKTOP_SIZE: i32 = -223;
+const EXTENDED_DESKTOP_SIZE: i32 = -308;
+
+/// `SetEncodings` (RFC 6143, 7.5.2) for Raw pictures, and for a screen whose size may change
+/// (DesktopSize and ExtendedDesktopSize).
+pub const RESIZABLE: [u8; 16] = {
+    let [a, b, c, d] = RAW.to_be_bytes();
+    let [e, f, g, h] = DESKTOP_SIZE.to_be_bytes();
+    let [i, j, k, l] = EXTENDED_DESKTOP_SIZE.to_be_bytes();
+    [2, 0, 0, 3, a, b, c, d, e, f, g, h, i, j, k, l]
+};
+
+/// Why the client gave up.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The handshake failed.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+    /// The connection broke or ended.
+    #[error("the connection to the VNC server broke: {0}")]
+    Io(#[from] io::Error),
+    /// The server sent what this client does not understand or did not ask for.
+    #[error("the VNC server sent {0}")]
+    Unexpected(String),
+}
+
+/// Whether other clients stay connected (`ClientInit`, RFC 6143, 7.3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// They do.
+    Shared,
+    /// The server may disconnect them.
+    Exclusive,
+}
+
+/// What is asked for (`FramebufferUpdateRequest`, RFC 6143, 7.5.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Update {
+    /// The whole picture, at once.
+    Full,
+    /// What has changed, when something has.
+    Incremental,
+}
+
+/// What happened to a key (`KeyEvent`, RFC 6143, 7.5.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyState {
+    /// It was pressed.
+    Down,
+    /// It was let go.
+    Up,
+}
+
+/// A message of the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Part of the picture, the size of the screen, or both have changed.
+    Update(Vec<Rectangle>),
+    /// It rang.
+    Bell,
+    /// Something was copied (Latin-1 bytes).
+    CutText(Vec<u8>),
+}
+
+/// What one rectangle of an update was about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rectangle {
+    /// These pixels were drawn into the framebuffer.
+    Pixels {
+        /// Left edge.
+        x: u16,
+        /// Upper edge.
+        y: u16,
+        /// Width in pixels.
+        width: u16,
+        /// Height in pixels.
+        height: u16,
+    },
+    /// The screen has this size now; the framebuffer was cleared.
+    Resized {
+        /// Width in pixels.
+        width: u16,
+        /// Height in pixels.
+        height: u16,
+    },
+    /// A `SetDesktopSize` was refused with this status (rfbproto, ExtendedDesktopSize).
+    ResizeRefused {
+        /// 1 prohibited, 2 out of resources, 3 invalid layout.
+        status: u16,
+    },
+}
+
+/// One connection, past its `ServerInit`.
+#[derive(Debug)]
+pub struct Client<S> {
+    stream: BufReader<S>,
+    name: String,
+    width: u16,
+    height: u16,
+    pixels: Vec<u8>,
+    /// The first screen's id and flags, which `SetDesktopSize` has to repeat.
+    screen: (u32, u32),
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// Shakes hands, and asks for 32-bit pixels in the encodings this client understands.
+    ///
+    /// # Errors
+    /// As the handshake's; or the server announces a screen beyond [`DIMENSION_MAX`].
+    pub async fn start(
+        mut stream: S,
+        password: Option<&str>,
+        sharing: Sharing,
+    ) -> Result<Self, ClientError> {
+        handshake::connect(&mut stream, password).await?;
+        stream
+            .write_all(&[u8::from(sharing == Sharing::Shared)])
+            .await?;
+        stream.flush().await?;
+
+        let mut stream = BufReader::with_capacity(64 * 1024, stream);
+        let width = stream.read_u16().await?;
+        let height = stream.read_u16().await?;
+        let mut pixel_format = [0; 16];
+        stream.read_exact(&mut pixel_format).await?;
+        let name = text(&mut stream).await?;
+        let mut client = Self {
+            stream,
+            name: String::from_utf8_lossy(&name).into_owned(),
+            width: 0,
+            height: 0,
+            pixels: Vec::new(),
+            screen: (0, 0),
+        };
+        client.resize(width, height)?;
+        client.set_pixel_format().await?;
+        client.send(&RESIZABLE).await?;
+        Ok(client)
+    }
+
+    /// The desktop's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Width and height of the screen in pixels.
+    pub fn size(&self) -> (u16, u16) {
+        (self.width, self.height)
+    }
+
+    /// The framebuffer: rows from the top, 4 bytes a pixel: blue, green, red, unused.
+    pub fn pixels(&self) -> &[u8] {
+        &self.pixels
+    }
+
+    /// The stream, to look at what lies below. Bytes may have been read ahead of it.
+    pub fn get_ref(&self) -> &S {
+        self.stream.get_ref()
+    }
+
+    /// `SetPixelFormat` (RFC 6143, 7.5.1): 32 bits, little-endian, blue in the lowest byte.
+    async fn set_pixel_format(&mut self) -> Result<(), ClientError> {
+        #[rustfmt::skip]
+        let message = [
+            0, 0, 0, 0,
+            // bits per pixel, depth, big-endian, true colour
+            32, 24, 0, 1,
+            // the greatest red, green and blue
+            0, 255, 0, 255, 0, 255,
+            // their shifts
+            16, 8, 0,
+            0, 0, 0,
+        ];
+        self.send(&message).await
+    }
+
+    /// `FramebufferUpdateRequest` for the whole screen.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn request_update(&mut self, update: Update) -> Result<(), ClientError> {
+        let mut message = [0; 10];
+        message[0] = 3;
+        message[1] = u8::from(update == Update::Incremental);
+        message[6..8].copy_from_slice(&self.width.to_be_bytes());
+        message[8..].copy_from_slice(&self.height.to_be_bytes());
+        self.send(&message).await
+    }
+
+    /// `KeyEvent` with an X11 keysym.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn key(&mut self, keysym: u32, state: KeyState) -> Result<(), ClientError> {
+        let mut message = [4, u8::from(state == KeyState::Down), 0, 0, 0, 0, 0, 0];
+        message[4..].copy_from_slice(&keysym.to_be_bytes());
+        self.send(&message).await
+    }
+
+    /// `PointerEvent` (RFC 6143, 7.5.5): bit 0 of `buttons` is the left one.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn pointer(&mut self, x: u16, y: u16, buttons: u8) -> Result<(), ClientError> {
+        let mut message = [5, buttons, 0, 0, 0, 0];
+        message[2..4].copy_from_slice(&x.to_be_bytes());
+        message[4..].copy_from_slice(&y.to_be_bytes());
+        self.send(&message).await
+    }
+
+    /// `ClientCutText` (RFC 6143, 7.5.6): Latin-1 bytes.
+    ///
+    /// # Errors
+    /// The connection broke, or the text is 4 GiB or longer.
+    pub async fn cut_text(&mut self, text: &[u8]) -> Result<(), ClientError> {
+        let len = u32::try_from(text.len())
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "the text is too long"))?;
+        let mut message = vec![6, 0, 0, 0];
+        message.extend_from_slice(&len.to_be_bytes());
+        message.extend_from_slice(text);
+        self.send(&message).await
+    }
+
+    /// `SetDesktopSize` (rfbproto) with a single screen. The server answers with a
+    /// [`Rectangle::Resized`] or a [`Rectangle::ResizeRefused`].
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn set_desktop_size(&mut self, width: u16, height: u16) -> Result<(), ClientError> {
+        let mut message = vec![251, 0];
+        message.extend_from_slice(&width.to_be_bytes());
+        message.extend_from_slice(&height.to_be_bytes());
+        message.extend_from_slice(&[1, 0]);
+        message.extend_from_slice(&self.screen.0.to_be_bytes());
+        message.extend_from_slice(&[0; 4]);
+        message.extend_from_slice(&width.to_be_bytes());
+        message.extend_from_slice(&height.to_be_bytes());
+        message.extend_from_slice(&self.screen.1.to_be_bytes());
+        self.send(&message).await
+    }
+
+    /// The next message of the server; pixels of an update are in the framebuffer then.
+    ///
+    /// # Errors
+    /// The connection broke, or the server sent what this client cannot follow. Not safe to be
+    /// cancelled: part of a message may be read then.
+    pub async fn message(&mut self) -> Result<Message, ClientError> {
+        match self.stream.read_u8().await? {
+            0 => self.update().await.map(Message::Update),
+            2 => Ok(Message::Bell),
+            3 => {
+                self.stream.read_exact(&mut [0; 3]).await?;
+                Ok(Message::CutText(text(&mut self.stream).await?))
+            }
+            other => Err(ClientError::Unexpected(format!("message type {other}"))),
+        }
+    }
+
+    /// Asks for the whole picture and reads until every pixel of the screen has arrived.
+    ///
+    /// # Errors
+    /// As [`Client::message`].
+    pub async fn full_picture(&mut self) -> Result<(), ClientError> {
+        self.request_update(Update::Full).await?;
+        let area = |width: u16, height: u16| u64::from(width) * u64::from(height);
+        let mut size = self.size();
+        let mut missing = area(size.0, size.1);
+        loop {
+            let Message::Update(rectangles) = self.message().await? else {
+                continue;
+            };
+            let mut next = Update::Incremental;
+            for rectangle in rectangles {
+                match rectangle {
+                    Rectangle::Pixels { width, height, .. } => {
+                        missing = missing.saturating_sub(area(width, height));
+                    }
+                    // What arrived before is of no use any more. Some servers answer every request for a whole
+                    // picture with the size first, which changes nothing.
+                    Rectangle::Resized { width, height } if (width, height) != size => {
+                        size = (width, height);
+                        missing = area(width, height);
+                        next = Update::Full;
+                    }
+                    Rectangle::Resized { .. } | Rectangle::ResizeRefused { .. } => {}
+                }
+            }
+            if missing == 0 {
+                return Ok(());
+            }
+            self.request_update(next).await?;
+        }
+    }
+
+    async fn update(&mut self) -> Result<Vec<Rectangle>, ClientError> {
+        self.stream.read_u8().await?;
+        let count = self.stream.read_u16().await?;
+        let mut rectangles = Vec::new();
+        for _ in 0..count {
+            let x = self.stream.read_u16().await?;
+            let y = self.stream.read_u16().await?;
+            let width = self.stream.read_u16().await?;
+            let height = self.stream.read_u16().await?;
+            rectangles.push(match self.stream.read_i32().await? {
+                RAW => {
+                    self.raw(x, y, width, height).await?;
+                    Rectangle::Pixels {
+                        x,
+                        y,
+                        width,
+                        height,
+                    }
+                }
+                DESKTOP_SIZE => {
+                    self.resize(width, height)?;
+                    Rectangle::Resized { width, height }
+                }
+                EXTENDED_DESKTOP_SIZE => {
+                    self.screens().await?;
+                    // Of such a rectangle, x is who asked for the change (1 is this client) and y the status.
+                    if x == 1 && y != 0 {
+                        Rectangle::ResizeRefused { status: y }
+                    } else {
+                        self.resize(width, height)?;
+                        Rectangle::Resized { width, height }
+                    }
+                }
+                other => {
+                    return Err(ClientError::Unexpected(format!("encoding {other}")));
+                }
+            });
+        }
+        Ok(rectangles)
+    }
+
+    async fn raw(&mut self, x: u16, y: u16, width: u16, height: u16) -> Result<(), ClientError> {
+        let fits = x
+            .checked_add(width)
+            .is_some_and(|right| right <= self.width)
+            && y.checked_add(height)
+                .is_some_and(|lower| lower <= self.height);
+        if !fits {
+            return Err(ClientError::Unexpected(
+                "a rectangle beyond the screen".to_owned(),
+            ));
+        }
+        let stride = usize::from(self.width) * BYTES_PER_PIXEL;
+        let left = usize::from(x) * BYTES_PER_PIXEL;
+        let right = left + usize::from(width) * BYTES_PER_PIXEL;
+        for row in usize::from(y)..usize::from(y) + usize::from(height) {
+            let start = row * stride;
+            self.stream
+                .read_exact(&mut self.pixels[start + left..start + right])
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn screens(&mut self) -> Result<(), ClientError> {
+        let count = self.stream.read_u8().await?;
+        self.stream.read_exact(&mut [0; 3]).await?;
+        for index in 0..count {
+            let id = self.stream.read_u32().await?;
+            self.stream.read_u64().await?;
+            let flags = self.stream.read_u32().await?;
+            if index == 0 {
+                self.screen = (id, flags);
+            }
+        }
+        Ok(())
+    }
+
+    fn resize(&mut self, width: u16, height: u16) -> Result<(), ClientError> {
+        if width > DIMENSION_MAX || height > DIMENSION_MAX {
+            return Err(ClientError::Unexpected(format!(
+                "a screen of {width} × {height} pixels"
+            )));
+        }
+        if (width, height) != (self.width, self.height) {
+            (self.width, self.height) = (width, height);
+            self.pixels = vec![0; usize::from(width) * usize::from(height) * BYTES_PER_PIXEL];
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, message: &[u8]) -> Result<(), ClientError> {
+        self.stream.write_all(message).await?;
+        Ok(self.stream.flush().await?)
+    }
+}
+
+async fn text<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Vec<u8>, ClientError> {
+    let len = stream.read_u32().await?;
+    if len > TEXT_MAX_LEN {
+        return Err(ClientError::Unexpected(format!("a text of {len} bytes")));
+    }
+    let mut text = vec![0; len as usize];
+    stream.read_exact(&mut text).await?;
+    Ok(text)
+}
