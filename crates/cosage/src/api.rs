@@ -1,0 +1,137 @@
+//! The whole HTTP interface: one table of routes, the same on both ports.
+
+mod body;
+mod callback;
+mod catalog;
+mod desktops;
+mod error;
+mod health;
+mod origin;
+mod params;
+mod streams;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{Method, StatusCode, Uri};
+use axum::routing::get;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::callback::Callbacks;
+use crate::desktop::StreamKey;
+use crate::desktop::manager::Manager;
+use crate::gateway::Gateway;
+
+use self::error::ApiError;
+pub use self::origin::AllowedOrigins;
+
+/// What every handler can reach. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    /// All desktops.
+    pub manager: Manager,
+    /// The data path of streams.
+    pub gateway: Gateway,
+    /// The way to SAGE3.
+    pub callbacks: Callbacks,
+    /// `STREAM_URL_TEMPLATE`, with `{port}` where the key goes.
+    pub stream_url_template: Arc<str>,
+    /// Which web pages of other origins may call and connect.
+    pub origins: AllowedOrigins,
+}
+
+impl App {
+    fn stream_url(&self, key: StreamKey) -> String {
+        self.stream_url_template.replace("{port}", &key.to_string())
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "CoSage",
+        description = "Desktop applications in the browser, on demand, from a curated catalogue of containers."
+    ),
+    tags(
+        (name = "desktops", description = "Ask for desktops, look at them, stop them"),
+        (name = "catalogue", description = "What there is to choose from"),
+        (name = "health", description = "For whoever watches over the service"),
+    )
+)]
+struct Description;
+
+/// Which routes a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Routes {
+    /// API and streams.
+    All,
+    /// Streams and health only.
+    Streams,
+}
+
+/// The router of one listener.
+pub fn router(app: App, which: Routes) -> Router {
+    let health = OpenApiRouter::new()
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz));
+    let api = OpenApiRouter::with_openapi(Description::openapi())
+        .merge(health.clone())
+        .routes(routes!(desktops::ensure))
+        .routes(routes!(desktops::url))
+        .routes(routes!(desktops::list))
+        .routes(routes!(desktops::show, desktops::stop))
+        .routes(routes!(desktops::logs))
+        .routes(routes!(callback::report))
+        .routes(routes!(catalog::list));
+    let router = match which {
+        Routes::All => {
+            let (router, description) = api.split_for_parts();
+            // The page's files are part of the binary: it works without the internet.
+            router.merge(SwaggerUi::new("/docs").url("/openapi.json", description))
+        }
+        Routes::Streams => health.split_for_parts().0,
+    };
+    let cors = app.origins.cors();
+    router
+        .route("/stream/{key}/{stream}", get(streams::connect))
+        // The prefix that SAGE3's development server used.
+        .route("/api/vmstream/{key}/{stream}", get(streams::connect))
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(CatchPanicLayer::custom(
+            |_: Box<dyn std::any::Any + Send>| {
+                // The panic itself is in the log, by the panic hook.
+                axum::response::IntoResponse::into_response(ApiError::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "internal",
+                    "something went wrong inside; the log says what",
+                ))
+            },
+        ))
+        // Outermost, so that a page can also read the errors.
+        .layer(cors)
+        .with_state(app)
+}
+
+async fn no_such_route(uri: Uri) -> ApiError {
+    ApiError::new(
+        StatusCode::NOT_FOUND,
+        "no_such_route",
+        format!("nothing is at '{}'; /docs shows what there is", uri.path()),
+    )
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> ApiError {
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "no_such_method",
+        format!(
+            "'{}' takes no {method}; /docs shows what it takes",
+            uri.path()
+        ),
+    )
+}

@@ -1,0 +1,159 @@
+//! Errors as clients see them: JSON with `details` and `code`, never with `url` (which the SAGE3
+//! client looks for without reading the status).
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::desktop::UidError;
+use crate::desktop::failure::FailReason;
+use crate::desktop::manager::DesktopError;
+use crate::engine::EngineError;
+
+/// When a client may try again after something ran out, in seconds: about as long as an unused
+/// desktop lives.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("15");
+
+/// What a refused call gets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) struct ErrorBody {
+    /// What was wrong and what would be right, for people.
+    #[schema(example = "no app is called 'firefix'; did you mean 'firefox'?")]
+    details: String,
+    /// The same for programs; does not change.
+    #[schema(example = "unknown_app")]
+    code: &'static str,
+    /// The apps there are, where the app was unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    apps: Option<Vec<String>>,
+    /// The last lines the desktop wrote, where they may tell why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logs: Option<String>,
+}
+
+/// An error on its way to a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    body: Box<ErrorBody>,
+    retry: bool,
+}
+
+impl ApiError {
+    /// An error of the API itself.
+    pub(super) fn new(status: StatusCode, code: &'static str, details: impl Into<String>) -> Self {
+        Self {
+            status,
+            body: Box::new(ErrorBody {
+                details: details.into(),
+                code,
+                apps: None,
+                logs: None,
+            }),
+            retry: false,
+        }
+    }
+
+    /// A 503 that passes: the client is told when to try again.
+    pub(super) fn exhausted(code: &'static str, details: impl Into<String>) -> Self {
+        Self {
+            retry: true,
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, details)
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body)).into_response();
+        if self.retry {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        response
+    }
+}
+
+impl From<UidError> for ApiError {
+    fn from(error: UidError) -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid_uid",
+            error.to_string(),
+        )
+    }
+}
+
+impl From<DesktopError> for ApiError {
+    fn from(error: DesktopError) -> Self {
+        let details = error.to_string();
+        match error {
+            DesktopError::UnknownApp(unknown) => {
+                let mut error = Self::new(StatusCode::NOT_FOUND, "unknown_app", details);
+                error.body.apps = Some(unknown.known);
+                error
+            }
+            DesktopError::AppRequired(_) | DesktopError::UnknownDesktop(_) => {
+                Self::new(StatusCode::NOT_FOUND, "unknown_desktop", details)
+            }
+            DesktopError::Environment(_) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_env", details)
+            }
+            DesktopError::UnknownKey(_) => {
+                Self::new(StatusCode::NOT_FOUND, "unknown_stream", details)
+            }
+            DesktopError::UnknownStream { .. } => {
+                Self::new(StatusCode::NOT_FOUND, "unknown_stream", details)
+            }
+            DesktopError::NotRunning(_) => Self::new(StatusCode::CONFLICT, "not_running", details),
+            DesktopError::Failed(reason) => failure(&reason),
+        }
+    }
+}
+
+fn failure(reason: &FailReason) -> ApiError {
+    let details = reason.to_string();
+    let mut error = match reason {
+        FailReason::Engine(error) => return engine(error, details),
+        FailReason::PortsExhausted(_) => ApiError::exhausted("ports_exhausted", details),
+        FailReason::MemoryExhausted { .. } => ApiError::exhausted("memory_exhausted", details),
+        FailReason::TooManyDesktops(_) => ApiError::exhausted("too_many_desktops", details),
+        FailReason::Timeout { .. } => {
+            ApiError::new(StatusCode::GATEWAY_TIMEOUT, "start_timeout", details)
+        }
+        FailReason::AppExited { .. } => {
+            ApiError::new(StatusCode::BAD_GATEWAY, "app_exited", details)
+        }
+        FailReason::StoppedByRequest => ApiError::new(StatusCode::CONFLICT, "stopped", details),
+        FailReason::Catalogue(_) => ApiError::new(StatusCode::CONFLICT, "app_changed", details),
+        FailReason::Store(_) => ApiError::exhausted("store_failed", details),
+        FailReason::ShuttingDown => ApiError::exhausted("shutting_down", details),
+    };
+    error.body.logs = reason.logs().map(str::to_owned);
+    error
+}
+
+fn engine(error: &EngineError, details: String) -> ApiError {
+    match error {
+        EngineError::Unavailable(_) => ApiError::exhausted("engine_unavailable", details),
+        EngineError::ImageMissing { .. } => {
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "image_missing", details)
+        }
+        EngineError::NameTaken { .. } => ApiError::new(StatusCode::CONFLICT, "name_taken", details),
+        EngineError::OutOfDisk(_) => ApiError::exhausted("out_of_disk", details),
+        EngineError::OutOfResources(_) => ApiError::exhausted("out_of_resources", details),
+        EngineError::TargetRefused(_) => {
+            ApiError::new(StatusCode::FORBIDDEN, "target_refused", details)
+        }
+        EngineError::Exited { .. } => ApiError::new(StatusCode::BAD_GATEWAY, "app_exited", details),
+        EngineError::Gone | EngineError::Cancelled => {
+            ApiError::new(StatusCode::CONFLICT, "stopped", details)
+        }
+        EngineError::Refused(_) => {
+            ApiError::new(StatusCode::BAD_GATEWAY, "engine_refused", details)
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What stands in the URL, with errors like all others.
+
+use axum::extract::{FromRequestParts, Path, Query};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use super::error::ApiError;
+use crate::desktop::{Uid, UidError};
+
+/// `{uid}` as text that may be anything; a text that is not UTF-8 is no uid.
+pub(super) struct Name(pub(super) String);
+
+/// `{uid}`, checked.
+pub(super) struct UidPath(pub(super) Uid);
+
+/// The query, checked.
+pub(super) struct Params<T>(pub(super) T);
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(name)) => Ok(Self(name)),
+            Err(_) => Err(UidError::Malformed.into()),
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for UidPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Name(name) = Name::from_request_parts(parts, state).await?;
+        Ok(Self(name.parse()?))
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match Query::<T>::from_request_parts(parts, state).await {
+            Ok(Query(params)) => Ok(Self(params)),
+            Err(error) => Err(ApiError::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid_query",
+                format!(
+                    "the query is not what this call takes: {}",
+                    error.body_text()
+                ),
+            )),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The curated list of apps, its checks, and how an app, a uid and an environment become a
+//! [`LaunchSpec`](crate::engine::LaunchSpec).
+//!
+//! - `read`: a file's text to a [`Catalog`], with every problem at its line and column;
+//! - `environment`: what a caller sets, checked against what the app declares;
+//! - `launch`: one run of a desktop, ordered from the engine;
+//! - `handle`: the catalogue in force, which SIGHUP replaces.
+
+mod environment;
+mod handle;
+mod launch;
+mod read;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::engine::{Limits, PullPolicy, Sandbox, StreamSpec};
+use crate::text::{did_you_mean, excerpt, nearest};
+
+pub use environment::{ENVIRONMENT_MAX_BYTES, EnvironmentError, EnvironmentProblem, Undeclared};
+pub use handle::{CatalogHandle, CatalogLoadError, CatalogSource};
+pub use launch::{LaunchContext, LaunchError};
+pub use read::{CatalogDefaults, CatalogError, CatalogErrors, FirstViewer};
+
+/// An entry of the catalogue, checked and complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct App {
+    /// Its name; what `vm` says on the wire.
+    pub name: String,
+    /// A name for people.
+    pub title: String,
+    /// One sentence on what it is.
+    pub description: String,
+    /// A file name below the catalogue's directory, or a `data:` URL; empty for none.
+    pub icon: String,
+    /// Further names it answers to.
+    pub aliases: Vec<String>,
+    /// Where it comes from.
+    pub source: Source,
+    /// Ways in, by name; at least one of them is a viewer's, and the first such is what readiness
+    /// is probed on. The port is 0 for [`Source::Remote`], which takes it from the environment.
+    pub streams: BTreeMap<String, StreamSpec>,
+    /// What a caller may set, by name.
+    pub environment: BTreeMap<String, Variable>,
+    /// When it is given up or stopped.
+    pub timers: Timers,
+}
+
+/// What an app is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A container.
+    Container(Box<ContainerSource>),
+    /// A server elsewhere whose host and port are taken from two variables of the environment.
+    Remote {
+        /// Variable with the host; its kind is [`Kind::Host`].
+        host: String,
+        /// Variable with the port; its kind is [`Kind::Integer`] within 1 to 65535.
+        port: String,
+    },
+}
+
+/// How an app's container is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerSource {
+    /// Image reference.
+    pub image: String,
+    /// When to pull it.
+    pub pull: PullPolicy,
+    /// Directory it is built from, relative to the catalogue; `None` for a foreign image.
+    pub build: Option<String>,
+    /// Whether the image understands `COSAGE_VNC_PASSWORD`.
+    pub password: bool,
+    /// What it may use.
+    pub limits: Limits,
+    /// System calls it may use.
+    pub sandbox: Sandbox,
+    /// Where the home volume is mounted; `None` is no volume.
+    pub home: Option<String>,
+    /// Further lines of `/etc/hosts`.
+    pub extra_hosts: Vec<String>,
+    /// Whether GPUs are passed in.
+    pub gpu: bool,
+    /// Whether the image was built after the old service's contract, and so reads `WS_TIMEOUT`,
+    /// `CALLBACK_URL` and `CALLBACK_ID`.
+    pub legacy_environment: bool,
+}
+
+/// The type of a variable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// A whole number.
+    Integer {
+        /// The smallest allowed.
+        min: i64,
+        /// The largest allowed.
+        max: i64,
+    },
+    /// True or false.
+    Boolean,
+    /// One of a few texts.
+    Choice {
+        /// The texts.
+        options: Vec<String>,
+    },
+    /// An `http`, `https` or `about:` address.
+    Url,
+    /// A host name or an IP address, without a port.
+    Host,
+    /// A list of `http`, `https` or `about:` addresses; reaches the container as JSON text.
+    Urls,
+}
+
+/// A variable of an app's environment that a caller may set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Variable {
+    /// What it may hold.
+    #[serde(flatten)]
+    pub kind: Kind,
+    /// A name for people.
+    pub title: String,
+    /// What it holds when the caller does not say, as the container gets it; `None` is absent.
+    pub default: Option<String>,
+    /// Whether a start without it is refused.
+    pub required: bool,
+}
+
+/// When a desktop is given up or stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timers {
+    /// After the last viewer left; `None` is never.
+    pub idle: Option<Duration>,
+    /// After the start when no viewer ever came; `None` is never.
+    pub first_viewer: Option<Duration>,
+    /// After the start, whoever is looking; `None` is never.
+    pub max_age: Option<Duration>,
+    /// From the order to start until the desktop answers.
+    pub start: Duration,
+    /// From the polite request to end until it is killed.
+    pub stop_grace: Duration,
+}
+
+/// The whole list, as it was read from one file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Catalog {
+    /// The apps by name. Use [`Catalog::app`] to look up a name that may be an alias.
+    pub apps: BTreeMap<String, Arc<App>>,
+    /// From alias to name.
+    aliases: BTreeMap<String, String>,
+}
+
+impl Catalog {
+    /// The app that answers to a name or an alias.
+    pub fn app(&self, name: &str) -> Option<&Arc<App>> {
+        let name = self.aliases.get(name).map_or(name, String::as_str);
+        self.apps.get(name)
+    }
+
+    /// What to say about a name that nothing answers to.
+    pub fn unknown(&self, name: &str) -> UnknownApp {
+        let names = self.apps.keys().chain(self.aliases.keys());
+        UnknownApp {
+            name: excerpt(name),
+            nearest: nearest(name, names.map(String::as_str)).map(str::to_owned),
+            known: self.apps.keys().cloned().collect(),
+        }
+    }
+}
+
+/// An app was asked for that is not in the catalogue.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "there is no app '{name}'{}; there are: {}",
+    did_you_mean(.nearest.as_deref()),
+    .known.join(", ")
+)]
+pub struct UnknownApp {
+    /// What was asked for, shortened where it is long.
+    pub name: String,
+    /// The name or alias that was probably meant.
+    pub nearest: Option<String>,
+    /// The names there are, in order, aliases apart.
+    pub known: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,444 @@
+//! The one table of settings.
+
+use super::values::{
+    address, address_or_off, boolean, bound, bytes, count, count_or_none, docker_host, docker_name,
+    duration, log_filter, networks, origins, path, port, secret, server, timer, url_template, word,
+};
+use super::{Config, EngineKind, LogFormat, Reach};
+use crate::catalog::{FirstViewer, Undeclared};
+use crate::text::Malformed;
+
+/// A setting: how it is called, what it does, and how its text becomes a part of [`Config`].
+#[derive(Debug)]
+pub struct Setting {
+    /// Its name in the environment. The other names are made from it.
+    pub variable: &'static str,
+    /// What stands for its value in help texts.
+    pub placeholder: &'static str,
+    /// Its value when nobody sets it.
+    pub default: DefaultValue,
+    /// What it does, as one sentence or a few.
+    pub about: &'static str,
+    /// Where it is shown.
+    pub presentation: Presentation,
+    /// Checks a text and puts it into the configuration.
+    pub(super) apply: fn(&mut Config, &str) -> Result<(), Malformed>,
+}
+
+/// The value of a setting that nobody sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DefaultValue {
+    /// A text as anybody could write it.
+    Text(&'static str),
+    /// Nothing, or something that depends on the process; the words say what.
+    Words(&'static str),
+}
+
+/// Where a setting is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presentation {
+    /// Everywhere.
+    Shown,
+    /// Its value nowhere; and it has no flag, because everybody on a host can read flags.
+    Secret,
+    /// Nowhere in help and reference: for the project's own measurements.
+    Hidden,
+}
+
+impl Setting {
+    /// Its key in `cosage.toml`: the variable in lower case, without `COSAGE_`.
+    pub fn key(&self) -> String {
+        let name = self
+            .variable
+            .strip_prefix("COSAGE_")
+            .unwrap_or(self.variable);
+        name.to_ascii_lowercase()
+    }
+
+    /// Its flag without the leading `--`; `None` for a secret.
+    pub fn flag(&self) -> Option<String> {
+        (self.presentation != Presentation::Secret).then(|| self.key().replace('_', "-"))
+    }
+}
+
+const fn setting(
+    variable: &'static str,
+    placeholder: &'static str,
+    default: DefaultValue,
+    about: &'static str,
+    apply: fn(&mut Config, &str) -> Result<(), Malformed>,
+) -> Setting {
+    Setting {
+        variable,
+        placeholder,
+        default,
+        about,
+        presentation: Presentation::Shown,
+        apply,
+    }
+}
+
+use DefaultValue::{Text, Words};
+
+/// All settings, in the order of the reference.
+pub static SETTINGS: [Setting; 33] = [
+    setting(
+        "COSAGE_LISTEN",
+        "ADDRESS",
+        Text("127.0.0.1:4024"),
+        "Where the API listens; streams are served there too. 0.0.0.0:4024 is every interface.",
+        |config, text| {
+            config.listen = address(text)?;
+            Ok(())
+        },
+    ),
+    setting(
+        "COSAGE_STREAM_LISTEN",
+        "ADDRESS",
+        Text("127.0.0.1:4033"),
+        "Where streams listen, or off when a proxy sends everything to the API's address.",
+        |config, text| {
+            config.stream_listen = address_or_off(text)?;
+            Ok(())
+        },
+    ),
+    setting(
+        "COSAGE_API_ON_STREAM_PORT",
+        "BOOLEAN",
+        Text("false"),
+        "Whether the API answers on the streams' address too, for clients that know one origin only.",
+        |config, text| {
+            config.api_on_stream_port = boolean(text)?;
+            Ok(())
+        },
+    ),
+    setting(
+        "PORT_RANGE_START",
+        "PORT",
+        Text("11000"),
+        "First port of the range that stream URLs are numbered from.",
+        |config, text| {
+            config.port_range_start = port(text)?;
+            Ok(())
+        },
+    ),
+    setting(
+        "PORT_RANGE_END",
+        "PORT",
+        Text("12000"),
+        "End of that range, itself excluded. The range bounds how many desktops run at a time.",
+        |config, text| {
+            config.port_range_end = port(text)?;
+            Ok(())
+        },
+    ),
+    setting(
+        "CONTAINER_BASE_NAME",
+        "NAME",
+        Text("collab-vm-"),
+        "What container names start with; the desktop's uid follows.",
+        |config, text| {
+            config.container_base_name = docker_name(text)?;
+            Ok(())
+        },
+    ),
+    setting(
+        "CONTAINER_NO_CLIENT_TIMEOUT",
+        "DURATION",
+        Text("15s"),
+        "How long a desktop lives after its last viewer left, or never (it is not stopped).",
+        |config, text| {
+            config.idle = timer(text)?;
+            Ok(())
+        },
+    ),
+    setting(
+        "COSAGE_FIRST_VIEWER_TIMEOUT",
+        "DURATION",
+        Words("as CONTAINER_NO_CLIENT_TIMEOUT"),
+        "How long a desktop waits for its first viewer, or never (it waits for ever).",
+        |config, text| {
+            config.first_viewer = FirstViewer::Own(timer(text)?);
+            Ok(())
+        },
+    ),
+    setting(
+        "COSAGE_MAX_AGE",
+        "DURATION",
+        Text("never"),
+        "How long a desktop lives at most, whoever is looking.",
+        |config, text| {
+            config.max_age = timer(text)?;
+            Ok(())
+        },
+    ),
+    setting(
+        "COSAGE_START_TIMEOUT",
+        "DURATION",
+        Text("60s"),
+        "How long a desktop may take to answer once its container runs.",
+        |config, text| {
+            config.start_timeout = bound(text)?;
+            Ok(())
+        },
+    ),
+    setting(
+        "COSAGE_STOP_GRACE",
+        "DURATION",
+        Text("10s"),
+        "How long an app may take to save and end by itself before it is killed.",
+        |config, text| {
+            config.stop_grace = duration(text)?;
+            Ok(())
+        },
+    ),
+    setting(
+        "COSAGE_SHUTDOWN_GRACE",
+        "DURATION",
+        Text("10s"),
+        "How long viewers may go on when the service itself is told to end.",
+        |config, text| {
+            config.shutdown_grace = duration(text)?;
+            Ok(())
+        },
+    ),
+    setting(
+        "STREAM_URL_TEMPLATE",
+        "PATH",
+        Text("/stream/{port}/vnc"),
+        "What is returned as url; {port} is the desktop's port of the range. SAGE3 wants /stream/{port}.",
+        |config, text| {
+            config.stream_url_template = url_template(text)?;
+            Ok(())
+        },
+    ),
+    setting(
+        "COSAGE_DATA_DIR",
+        "DIRECTORY",
+        Words("/var/lib/cosage for root; else $XDG_DATA_HOME/cosage, else ~/.local/share/cosage"),
+        "Where the records of desktops are kept.",
+        |config, text| {
+            config.data_dir = path(text)?;
+            Ok(())
+        },
+    ),
+    setting(
+        "COSAGE_CATALOG",
+        "FILE",
+        Words("./catalog.toml, else built-in"),
+        "The catalogue of apps; SIGHUP reads it again. By default catalog.toml in the working directory, and the built-in one where there is none.",
+        |config, text| {
+            config.catalog = Some(path(text)?);
+            Ok(())
+        },
+    ),
+    setting(
+        "DOCKER_HOST",
+        "ADDRESS",
+        Text("unix:///var/run/docker.sock"),
+        "Address of the Docker Engine: unix:///path/of/the.sock or tcp://host:port.",
+        |config, text| {
+            config.docker_host = docker_host(text)?;
+            Ok(())
+        },
+    ),
+    setting(
+        "DOCKER_TLS_VERIFY",
+        "BOOLEAN",
+        Text("false"),
+        "Whether the Docker Engine is spoken to over TLS.",
+        |config, text| {
+            config.docker_tls = boolean(text)?;
+            Ok(())
+        },
+    ),
+    setting(
+        "DOCKER_CERT_PATH",
+        "DIRECTORY",
+        Words("~/.docker where DOCKER_TLS_VERIFY is true"),
+        "Where ca.pem, cert.pem and key.pem for that are.",
+        |config, text| {
+            config.docker_certificates = Some(path(text)?);
+            Ok(())
+        },
+    ),
+    setting(
+        "COSAGE_NETWORK",
+        "NAME",
+        Text("cosage"),
+        "Docker network of the desktops; it is made when it is not there.",
+        |config, text| {
+            config.network = docker_name(text)?;
+            Ok(())
+        },
+    ),
+    setting(
+        "COSAGE_REACH",
+        "auto|direct|published",
+        Text("auto"),
+        "How the service reaches a desktop: at its container's own address, or at a port that is published on loopback.",
+        |config, text| {
+            config.reach = word(
+                text,
+                &[
+                    ("auto", Reach::Auto),
+                    ("direct", Reach::Direct),
+                    ("published", Reach::Published),
+                ],
+            )?;
+            Ok(())
+        },
+    ),
+    setting(
+        "COSAGE_REMOTE_NETWORKS",
+        "NETWORKS",
+        Words("none"),
+        "Networks in which the targets of vnc-connect may be, separated by commas, such as 10.1.0.0/16.",
+        |config, text| {
+            config.remote_networks = networks(text)?;
+            Ok(())
+        },
+    ),
+    setting(
+        "COSAGE_ALLOWED_ORIGINS",
+        "ORIGINS",
+        Words("none but the service's own"),
+        "Origins of other web pages that may call the API and open streams, separated by commas, or *.",
+        |config, text| {
+            config.allowed_origins = origins(text)?;
+            Ok(())
+        },
+    ),
+    setting(
+        "COSAGE_UNDECLARED_ENVIRONMENT",
+        "refuse|ignore",
+        Text("refuse"),
+        "What becomes of environment names in a request that the catalogue does not declare.",
+        |config, text| {
+            config.undeclared_environment = word(
+                text,
+                &[
+                    ("refuse", Undeclared::Refuse),
+                    ("ignore", Undeclared::Ignore),
+                ],
+            )?;
+            Ok(())
+        },
+    ),
+    setting(
+        "COSAGE_MAX_DESKTOPS",
+        "COUNT",
+        Text("none"),
+        "How many desktops may run at a time.",
+        |config, text| {
+            config.max_desktops = count_or_none(text)?;
+            Ok(())
+        },
+    ),
+    setting(
+        "COSAGE_MEMORY_RESERVE",
+        "SIZE",
+        Text("256MiB"),
+        "No desktop is started when the host has less available memory than this; 0 is no such check.",
+        |config, text| {
+            config.memory_reserve = bytes(text)?;
+            Ok(())
+        },
+    ),
+    setting(
+        "COSAGE_PARALLEL_STARTS",
+        "COUNT",
+        Text("4"),
+        "How many containers are started at the same moment; others wait.",
+        |config, text| {
+            config.parallel_starts = count(text)?;
+            Ok(())
+        },
+    ),
+    setting(
+        "COSAGE_PING_INTERVAL",
+        "DURATION",
+        Text("20s"),
+        "A viewer whose screen stays still gets a ping this often, so that proxies keep the connection.",
+        |config, text| {
+            config.ping_interval = bound(text)?;
+            Ok(())
+        },
+    ),
+    setting(
+        "COSAGE_LOG",
+        "FILTER",
+        Text("info"),
+        "What is logged: a level, or parts such as info,cosage=debug.",
+        |config, text| {
+            config.log = log_filter(text)?;
+            Ok(())
+        },
+    ),
+    setting(
+        "COSAGE_LOG_FORMAT",
+        "auto|text|json",
+        Text("auto"),
+        "How the log is written; auto is text on a terminal and JSON elsewhere.",
+        |config, text| {
+            config.log_format = word(
+                text,
+                &[
+                    ("auto", LogFormat::Auto),
+                    ("text", LogFormat::Text),
+                    ("json", LogFormat::Json),
+                ],
+            )?;
+            Ok(())
+        },
+    ),
+    Setting {
+        presentation: Presentation::Hidden,
+        ..setting(
+            "COSAGE_ENGINE",
+            "docker|fake",
+            Text("docker"),
+            "What runs containers.",
+            |config, text| {
+                config.engine = word(
+                    text,
+                    &[("docker", EngineKind::Docker), ("fake", EngineKind::Fake)],
+                )?;
+                Ok(())
+            },
+        )
+    },
+    setting(
+        "SAGE3_SERVER",
+        "URL",
+        Words("none"),
+        "SAGE3 server that the reports of desktops are passed on to.",
+        |config, text| {
+            config.sage3_server = Some(server(text)?);
+            Ok(())
+        },
+    ),
+    Setting {
+        presentation: Presentation::Secret,
+        ..setting(
+            "TOKEN",
+            "TEXT",
+            Words("none"),
+            "Bearer token for that server. It is never shown or logged.",
+            |config, text| {
+                config.token = Some(secret(text)?);
+                Ok(())
+            },
+        )
+    },
+    setting(
+        "ENVIRONMENT",
+        "NAME",
+        Text("production"),
+        "What this installation is called in its log.",
+        |config, text| {
+            text.clone_into(&mut config.environment);
+            Ok(())
+        },
+    ),
+];

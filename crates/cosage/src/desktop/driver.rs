@@ -1,0 +1,683 @@
+//! One task per desktop: it alone changes the desktop's state, performs the effects that
+//! [`super::lifecycle`] asks for, and shows the outcome as a [`View`].
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::failure::FailReason;
+use super::keys::{KeyError, KeyLease};
+use super::launch::{self, Launch};
+use super::lease::{EndReason, Lease, Release};
+use super::lifecycle::{
+    AfterStop, Answer, Effect, Event, History, Lifecycle, RequestId, Run, State, StopMode, Use,
+};
+use super::manager::Shared;
+use super::view::{Phase, View};
+use super::{DesktopRecord, StreamKey};
+use crate::catalog::{App, Timers};
+use crate::engine::{Endpoint, Exit, Instance, InstanceId, Presence};
+
+/// What a driver is told.
+pub(super) enum Message {
+    /// Make it run.
+    Ensure(oneshot::Sender<Result<StreamKey, Refusal>>),
+    /// Let me look at this stream.
+    Acquire(String, oneshot::Sender<Result<Lease, Refusal>>),
+    /// Stop it.
+    Stop(StopMode, oneshot::Sender<Result<(), Refusal>>),
+    /// The engine has a running instance of it that nobody claims.
+    Found(Box<Instance>, KeyLease),
+    /// The engine says that this instance ended, or does not know it any more.
+    Ended(InstanceId, Exit),
+    /// Close all connections: the service ends.
+    ServiceShutdown,
+    /// A task that was started for an effect reports.
+    Report(Report),
+}
+
+/// What the tasks that perform effects report.
+pub(super) enum Report {
+    Launched(Run, Box<Instance>),
+    LaunchFailed(Run, FailReason),
+    Stopped(Run, String),
+    StopDelayed(Run, FailReason),
+    Forgotten(Result<(), FailReason>),
+    Released(Run),
+}
+
+/// Why a driver did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The desktop does not exist any more: look its name up again.
+    Gone,
+    /// Nothing of it runs.
+    NotRunning,
+    /// It has no such stream; these it has.
+    UnknownStream(Vec<String>),
+    /// It failed.
+    Failed(FailReason),
+}
+
+enum Reply {
+    Ensure(oneshot::Sender<Result<StreamKey, Refusal>>),
+    Acquire(String, oneshot::Sender<Result<Lease, Refusal>>),
+    Stop(oneshot::Sender<Result<(), Refusal>>),
+}
+
+/// The way to a driver.
+#[derive(Clone, Debug)]
+pub(super) struct Handle {
+    inbox: mpsc::UnboundedSender<Message>,
+    view: watch::Receiver<Arc<View>>,
+}
+
+impl Handle {
+    /// Sends without waiting. A driver that is gone drops the message and with it the reply's
+    /// sender, which the asker reads as [`Refusal::Gone`].
+    pub(super) fn send(&self, message: Message) {
+        let _ = self.inbox.send(message);
+    }
+
+    pub(super) fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.borrow())
+    }
+
+    pub(super) fn leads_to(&self, inbox: &mpsc::UnboundedSender<Message>) -> bool {
+        self.inbox.same_channel(inbox)
+    }
+}
+
+/// What belongs to the run that starts, runs or ends.
+struct Current {
+    run: Run,
+    id: InstanceId,
+    cancel: CancellationToken,
+    /// Taken by the first report of an exit while the launch waits for it.
+    exited: Option<oneshot::Sender<Exit>>,
+    /// An exit that came when the launch did not listen any more.
+    missed_exit: Option<Exit>,
+    instance: Option<Arc<Instance>>,
+    ended: watch::Sender<Option<EndReason>>,
+}
+
+struct Driver {
+    record: Arc<DesktopRecord>,
+    shared: Arc<Shared>,
+    own: mpsc::UnboundedSender<Message>,
+    machine: Lifecycle,
+    replies: HashMap<RequestId, Reply>,
+    asked: u64,
+    current: Option<Current>,
+    found: Option<(Box<Instance>, KeyLease)>,
+    key: Option<KeyLease>,
+    last_key: Option<StreamKey>,
+    view: watch::Sender<Arc<View>>,
+}
+
+/// Starts the task of a desktop. One with [`History::New`] is written to the store before
+/// anything else happens.
+pub(super) fn spawn(shared: Arc<Shared>, record: DesktopRecord, history: History) -> Handle {
+    let record = Arc::new(record);
+    let (own, inbox) = mpsc::unbounded_channel();
+    let (view, view_receiver) = watch::channel(Arc::new(View::asleep(Arc::clone(&record))));
+    let handle = Handle {
+        inbox: own.clone(),
+        view: view_receiver,
+    };
+    let timers = shared
+        .app(&record.app)
+        .map_or(shared.settings.timers, |app| app.timers);
+    let driver = Driver {
+        record,
+        shared,
+        own,
+        machine: Lifecycle::new(timers, history),
+        replies: HashMap::new(),
+        asked: 0,
+        current: None,
+        found: None,
+        key: None,
+        last_key: None,
+        view,
+    };
+    tokio::spawn(driver.run(inbox, history));
+    handle
+}
+
+impl Driver {
+    async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Message>, history: History) {
+        if history == History::New
+            && let Err(error) = self.shared.store.insert(&self.record).await
+        {
+            tracing::error!(uid = %self.record.uid, %error, "a new desktop could not be kept");
+            self.shared.remove(&self.record.uid, &self.own);
+            // What failed may have been kept all the same; the next one of this name starts anew.
+            let _ = self.shared.store.delete(&self.record.uid).await;
+            self.refuse_all(&mut inbox, &FailReason::Store(error.to_string()));
+            return;
+        }
+        loop {
+            let due = self.machine.next_deadline().map(|deadline| deadline.at);
+            tokio::select! {
+                message = inbox.recv() => match message {
+                    Some(message) => self.take(message),
+                    None => return,
+                },
+                () = sleep_until(due) => self.step(Event::Tick),
+                () = self.shared.ended.cancelled() => return,
+            }
+            if *self.machine.state() == State::Gone {
+                // Whoever still has the handle is answered Gone when the inbox is dropped.
+                return;
+            }
+        }
+    }
+
+    fn refuse_all(&self, inbox: &mut mpsc::UnboundedReceiver<Message>, reason: &FailReason) {
+        inbox.close();
+        while let Ok(message) = inbox.try_recv() {
+            let refusal = Refusal::Failed(reason.clone());
+            match message {
+                Message::Ensure(reply) => drop(reply.send(Err(refusal))),
+                Message::Acquire(_, reply) => drop(reply.send(Err(refusal))),
+                Message::Stop(_, reply) => drop(reply.send(Err(refusal))),
+                Message::Found(..)
+                | Message::Ended(..)
+                | Message::ServiceShutdown
+                | Message::Report(_) => {}
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Ensure(reply) => {
+                let id = self.remember(Reply::Ensure(reply));
+                self.step(Event::Ensure(id));
+            }
+            Message::Acquire(stream, reply) => self.acquire(stream, reply),
+            Message::Stop(mode, reply) => {
+                let id = self.remember(Reply::Stop(reply));
+                self.step(Event::Stop(id, mode));
+            }
+            Message::Found(instance, key) => {
+                if self.current.is_none() {
+                    self.found = Some((instance, key));
+                    self.step(Event::Found);
+                    self.found = None;
+                }
+            }
+            Message::Ended(id, exit) => self.ended(&id, exit),
+            Message::ServiceShutdown => {
+                if let Some(current) = &self.current {
+                    current.ended.send_replace(Some(EndReason::ServiceShutdown));
+                }
+            }
+            Message::Report(report) => self.take_report(report),
+        }
+    }
+
+    fn take_report(&mut self, report: Report) {
+        match report {
+            Report::Launched(run, instance) => {
+                let age = age_of(&instance);
+                let mut missed = None;
+                if let Some(current) = self.current_of(run) {
+                    current.instance = Some(Arc::from(instance));
+                    current.exited = None;
+                    missed = current.missed_exit;
+                }
+                self.step(Event::Launched(run, age));
+                if let Some(exit) = missed {
+                    self.step(Event::Exited(run, exit));
+                }
+            }
+            Report::LaunchFailed(run, reason) => self.step(Event::LaunchFailed(run, reason)),
+            Report::Stopped(run, logs) => self.step(Event::Stopped(run, logs)),
+            Report::StopDelayed(run, reason) => self.step(Event::StopDelayed(run, reason)),
+            Report::Forgotten(result) => self.step(Event::Forgotten(result)),
+            Report::Released(run) => self.step(Event::Released(run)),
+        }
+    }
+
+    fn acquire(&mut self, stream: String, reply: oneshot::Sender<Result<Lease, Refusal>>) {
+        let presence = match self.presence_of(&stream) {
+            Ok(presence) => presence,
+            Err(refusal) => return drop(reply.send(Err(refusal))),
+        };
+        match presence {
+            Presence::Viewer => {
+                let id = self.remember(Reply::Acquire(stream, reply));
+                self.step(Event::Acquire(id));
+            }
+            // A listener alone is not a viewer: it keeps nothing alive and starts nothing.
+            Presence::Listener => {
+                let lease = match self.machine.state() {
+                    State::Ready { .. } => self.lease(&stream, Release::nothing()),
+                    _ => Err(Refusal::NotRunning),
+                };
+                let _ = reply.send(lease);
+            }
+        }
+    }
+
+    /// Whether connections to this stream are viewers: as the running instance was started, or
+    /// as the catalogue says while none is known.
+    fn presence_of(&self, stream: &str) -> Result<Presence, Refusal> {
+        let instance = self.current.as_ref().and_then(|c| c.instance.as_ref());
+        if let Some(instance) = instance {
+            return match instance.endpoints.get(stream) {
+                Some(endpoint) => Ok(endpoint.presence),
+                None => Err(Refusal::UnknownStream(
+                    instance.endpoints.keys().cloned().collect(),
+                )),
+            };
+        }
+        let Some(app) = self.shared.app(&self.record.app) else {
+            return Err(Refusal::NotRunning);
+        };
+        match app.streams.get(stream) {
+            Some(spec) => Ok(spec.presence),
+            None => Err(Refusal::UnknownStream(
+                app.streams.keys().cloned().collect(),
+            )),
+        }
+    }
+
+    fn ended(&mut self, id: &InstanceId, exit: Exit) {
+        let Some(current) = self.current.as_mut().filter(|current| current.id == *id) else {
+            return;
+        };
+        match self.machine.state() {
+            State::Starting { .. } => {
+                let exited = current.exited.take();
+                if let Some(Err(exit)) = exited.map(|exited| exited.send(exit)) {
+                    current.missed_exit = Some(exit);
+                }
+            }
+            State::Ready { run, .. } => {
+                tracing::info!(uid = %self.record.uid, instance = %id, code = ?exit.code,
+                    out_of_memory = exit.out_of_memory, "the desktop ended by itself");
+                let run = *run;
+                self.step(Event::Exited(run, exit));
+            }
+            _ => {}
+        }
+    }
+
+    fn remember(&mut self, reply: Reply) -> RequestId {
+        self.asked += 1;
+        let id = RequestId(self.asked);
+        self.replies.insert(id, reply);
+        id
+    }
+
+    fn current_of(&mut self, run: Run) -> Option<&mut Current> {
+        self.current.as_mut().filter(|current| current.run == run)
+    }
+
+    fn step(&mut self, event: Event) {
+        // An effect that fails on the spot makes a further event, taken after the others.
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let effects = self.machine.step(event, now());
+            if *self.machine.state() == State::Gone {
+                // Before anybody is told, so that who is told does not find it any more.
+                self.shared.remove(&self.record.uid, &self.own);
+            }
+            // Once before the effects, so that whoever is answered finds what the answer says.
+            self.show();
+            for effect in effects {
+                self.perform(effect, &mut events);
+            }
+            self.show();
+        }
+    }
+
+    fn perform(&mut self, effect: Effect, events: &mut VecDeque<Event>) {
+        match effect {
+            Effect::Launch(run) => {
+                if let Err(reason) = self.launch(run) {
+                    events.push_back(Event::LaunchFailed(run, reason));
+                }
+            }
+            Effect::Probe(run) => {
+                if let Err(reason) = self.probe(run) {
+                    events.push_back(Event::LaunchFailed(run, reason));
+                }
+            }
+            Effect::CancelLaunch(run) => {
+                if let Some(current) = self.current_of(run) {
+                    current.cancel.cancel();
+                }
+            }
+            Effect::Stop(run, reason) => self.stop(run, reason),
+            Effect::Answer(id, answer) => self.answer(id, answer),
+            Effect::Forget => self.forget(Forgetting::Wanted),
+            Effect::Discard => self.forget(Forgetting::CleanUp),
+            Effect::ReleaseKey => {
+                self.current = None;
+                self.key = None;
+                // Before anybody is told that it stopped.
+                self.show();
+            }
+        }
+    }
+
+    /// Puts a new run in place and starts its launch.
+    fn launch(&mut self, run: Run) -> Result<(), FailReason> {
+        self.current = None;
+        let app = self.app()?;
+        self.machine.set_timers(app.timers);
+        let key = self.take_key(self.last_key)?;
+        self.shared.admit()?;
+        let id = InstanceId::random();
+        let spec = app
+            .launch_spec(
+                &self.record.uid,
+                &self.record.environment,
+                id.clone(),
+                key,
+                &self.shared.settings.launch,
+            )
+            .map_err(|error| FailReason::Catalogue(error.to_string()))?;
+        tracing::info!(uid = %self.record.uid, app = %self.record.app, instance = %id, key = %key, "starting");
+        self.begin(run, id, Launch::New(Box::new(spec)), app.timers);
+        Ok(())
+    }
+
+    /// Puts a run in place for an instance that was found running.
+    fn probe(&mut self, run: Run) -> Result<(), FailReason> {
+        let Some((instance, key)) = self.found.take() else {
+            return Err(FailReason::Engine(crate::engine::EngineError::Gone));
+        };
+        let timers = self.timers();
+        self.machine.set_timers(timers);
+        self.last_key = Some(key.key());
+        self.key = Some(key);
+        tracing::info!(uid = %self.record.uid, app = %self.record.app, instance = %instance.id, "adopting");
+        let id = instance.id.clone();
+        self.begin(run, id, Launch::Found(instance), timers);
+        Ok(())
+    }
+
+    fn begin(&mut self, run: Run, id: InstanceId, launch: Launch, timers: Timers) {
+        let cancel = CancellationToken::new();
+        let (exited, exit) = oneshot::channel();
+        self.current = Some(Current {
+            run,
+            id,
+            cancel: cancel.clone(),
+            exited: Some(exited),
+            missed_exit: None,
+            instance: None,
+            ended: watch::Sender::new(None),
+        });
+        // Claimed from here on, before there is a container that could look like an orphan.
+        self.show();
+        let (shared, own) = (Arc::clone(&self.shared), self.own.clone());
+        tokio::spawn(async move {
+            let outcome = launch::launch(
+                &*shared.engine,
+                &*shared.probe,
+                launch,
+                timers,
+                cancel,
+                exit,
+            )
+            .await;
+            report(
+                &own,
+                match outcome {
+                    Ok(instance) => Report::Launched(run, Box::new(instance)),
+                    Err(reason) => Report::LaunchFailed(run, reason),
+                },
+            );
+        });
+    }
+
+    fn app(&self) -> Result<Arc<App>, FailReason> {
+        self.shared.app(&self.record.app).ok_or_else(|| {
+            FailReason::Catalogue(format!(
+                "the app '{}' of this desktop is not in the catalogue any more",
+                self.record.app
+            ))
+        })
+    }
+
+    /// The app's timers as the catalogue has them now.
+    fn timers(&self) -> Timers {
+        self.shared
+            .app(&self.record.app)
+            .map_or(self.shared.settings.timers, |app| app.timers)
+    }
+
+    fn take_key(&mut self, preferred: Option<StreamKey>) -> Result<StreamKey, FailReason> {
+        if self.key.is_none() {
+            let lease = self
+                .shared
+                .keys
+                .lease(
+                    &self.record.uid,
+                    preferred,
+                    self.shared.settings.max_desktops,
+                )
+                .map_err(|error| match error {
+                    KeyError::Exhausted(keys) => FailReason::PortsExhausted(keys),
+                    KeyError::TooMany(most) => FailReason::TooManyDesktops(most),
+                })?;
+            self.key = Some(lease);
+        }
+        self.last_key = self.key.as_ref().map(KeyLease::key);
+        self.last_key.ok_or(FailReason::PortsExhausted(0))
+    }
+
+    fn stop(&mut self, run: Run, reason: EndReason) {
+        let uid = self.record.uid.clone();
+        let grace = self.timers().stop_grace;
+        let (shared, own) = (Arc::clone(&self.shared), self.own.clone());
+        let Some(current) = self.current_of(run) else {
+            return;
+        };
+        current.ended.send_replace(Some(reason));
+        let id = current.id.clone();
+        tracing::info!(%uid, instance = %id, ?reason, "stopping");
+        tokio::spawn(async move {
+            let logs = match reason {
+                EndReason::Exited => launch::last_lines(&*shared.engine, &id).await,
+                _ => String::new(),
+            };
+            launch::end(&*shared.engine, &id, grace, |reason| {
+                report(&own, Report::StopDelayed(run, reason));
+            })
+            .await;
+            report(&own, Report::Stopped(run, logs));
+        });
+    }
+
+    fn forget(&self, forgetting: Forgetting) {
+        let (shared, own) = (Arc::clone(&self.shared), self.own.clone());
+        let uid = self.record.uid.clone();
+        tokio::spawn(async move {
+            let home = shared.engine.delete_home(&uid).await;
+            let result = match (home, forgetting) {
+                (Err(error), Forgetting::Wanted) => Err(FailReason::Engine(error)),
+                // It never ran, so there is hardly a home, and no engine that could be asked.
+                (Ok(()), _) | (Err(_), Forgetting::CleanUp) => shared
+                    .store
+                    .delete(&uid)
+                    .await
+                    .map_err(|error| FailReason::Store(error.to_string())),
+            };
+            if let Err(reason) = &result {
+                tracing::error!(%uid, reason = reason.for_log(), "a desktop could not be forgotten");
+            }
+            report(&own, Report::Forgotten(result));
+        });
+    }
+
+    fn answer(&mut self, id: RequestId, answer: Answer) {
+        let Some(reply) = self.replies.remove(&id) else {
+            return;
+        };
+        let refusal = match answer {
+            Answer::Ready => {
+                let key = self.key.as_ref().map(KeyLease::key);
+                match reply {
+                    Reply::Ensure(reply) => drop(reply.send(key.ok_or(Refusal::NotRunning))),
+                    Reply::Acquire(..) | Reply::Stop(_) => {}
+                }
+                return;
+            }
+            Answer::Granted(run) => {
+                if let Reply::Acquire(stream, reply) = reply {
+                    let own = self.own.clone();
+                    let release = Release::new(move || report(&own, Report::Released(run)));
+                    // If the asker is gone, the lease comes back here and its drop releases it.
+                    let _ = reply.send(self.lease(&stream, release));
+                }
+                return;
+            }
+            Answer::Stopped => {
+                if let Reply::Stop(reply) = reply {
+                    let _ = reply.send(Ok(()));
+                }
+                return;
+            }
+            Answer::NotRunning => Refusal::NotRunning,
+            Answer::Gone => Refusal::Gone,
+            Answer::Failed(reason) => Refusal::Failed(reason),
+        };
+        match reply {
+            Reply::Ensure(reply) => drop(reply.send(Err(refusal))),
+            Reply::Acquire(_, reply) => drop(reply.send(Err(refusal))),
+            Reply::Stop(reply) => drop(reply.send(Err(refusal))),
+        }
+    }
+
+    fn lease(&self, stream: &str, release: Release) -> Result<Lease, Refusal> {
+        let ready = self.current.as_ref().and_then(|current| {
+            let instance = current.instance.as_ref()?;
+            Some((instance, current.ended.subscribe()))
+        });
+        let Some((instance, ended)) = ready else {
+            return Err(Refusal::NotRunning);
+        };
+        let Some(endpoint) = instance.endpoints.get(stream) else {
+            return Err(Refusal::UnknownStream(
+                instance.endpoints.keys().cloned().collect(),
+            ));
+        };
+        let endpoint: Endpoint = endpoint.clone();
+        Ok(Lease::new(Arc::clone(instance), endpoint, ended, release))
+    }
+
+    /// Shows the others what changed.
+    fn show(&self) {
+        let state = self.machine.state();
+        let phase = phase_of(state);
+        let previous = Arc::clone(&self.view.borrow());
+        let entered = previous.phase != phase;
+        if entered {
+            log_entry(&self.record, state);
+        }
+        let viewers = match state {
+            State::Ready {
+                in_use: Use::By(leases),
+                ..
+            } => leases.get(),
+            _ => 0,
+        };
+        let until = self
+            .machine
+            .next_deadline()
+            .map(|due| (timestamp_of(due.at), due.reason));
+        self.view.send_replace(Arc::new(View {
+            record: Arc::clone(&self.record),
+            phase,
+            since: if entered {
+                Timestamp::now()
+            } else {
+                previous.since
+            },
+            key: self.key.as_ref().map(KeyLease::key),
+            viewers,
+            until,
+            failure: match state {
+                State::Failed { reason } => Some(reason.clone()),
+                _ => None,
+            },
+            instance: self.current.as_ref().and_then(|c| c.instance.clone()),
+            claimed: self.current.as_ref().map(|current| current.id.clone()),
+        }));
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Forgetting {
+    /// Somebody asked for it: what cannot be deleted is an error.
+    Wanted,
+    /// A first start failed: as much as can be.
+    CleanUp,
+}
+
+fn report(own: &mpsc::UnboundedSender<Message>, report: Report) {
+    // It fails only when the driver is gone, and then nobody needs to know.
+    let _ = own.send(Message::Report(report));
+}
+
+fn log_entry(record: &DesktopRecord, state: &State) {
+    let uid = &record.uid;
+    match state {
+        State::Ready { .. } => tracing::info!(%uid, "ready"),
+        State::Asleep => tracing::info!(%uid, "asleep"),
+        State::Failed { reason } => {
+            tracing::warn!(%uid, reason = reason.for_log(), "failed");
+        }
+        State::Gone => tracing::info!(%uid, "forgotten"),
+        State::Starting { .. } | State::Stopping { .. } | State::Forgetting => {}
+    }
+}
+
+fn phase_of(state: &State) -> Phase {
+    match state {
+        State::Asleep | State::Gone => Phase::Asleep,
+        State::Starting { .. } => Phase::Starting,
+        State::Ready { .. } => Phase::Ready,
+        State::Stopping {
+            then: AfterStop::Restart,
+            ..
+        } => Phase::Restarting,
+        State::Stopping { .. } | State::Forgetting => Phase::Stopping,
+        State::Failed { .. } => Phase::Failed,
+    }
+}
+
+fn age_of(instance: &Instance) -> Duration {
+    // A clock that was set back makes no age.
+    Duration::try_from(Timestamp::now().duration_since(instance.started_at)).unwrap_or_default()
+}
+
+/// Tokio's clock, so that a test can pause it.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+fn timestamp_of(at: Instant) -> Timestamp {
+    let ahead = at.saturating_duration_since(now());
+    Timestamp::now()
+        .saturating_add(ahead)
+        .unwrap_or(Timestamp::MAX)
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,159 @@
+//! The two long ways of a run: from the order to start until it answers, and to its end.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::failure::FailReason;
+use crate::catalog::Timers;
+use crate::engine::{
+    Endpoint, Engine, EngineError, Exit, Instance, InstanceId, LaunchSpec, Presence, VncPassword,
+};
+
+/// How many of the last lines a failure carries.
+const LAST_LINES: usize = 20;
+
+/// How long the engine may take to tell them.
+const LOGS_BOUND: Duration = Duration::from_secs(3);
+
+const RETRY_FIRST: Duration = Duration::from_millis(250);
+const RETRY_LAST: Duration = Duration::from_secs(10);
+
+/// Finds out whether a stream of an instance answers.
+#[async_trait]
+pub trait Probe: Send + Sync + 'static {
+    /// Returns when it does. Never fails: the caller gives up on it by dropping the future.
+    async fn ready(&self, endpoint: &Endpoint, password: Option<&VncPassword>);
+}
+
+/// What is launched.
+pub(super) enum Launch {
+    /// A new instance.
+    New(Box<LaunchSpec>),
+    /// An instance that runs already.
+    Found(Box<Instance>),
+}
+
+/// Starts an instance and waits until all streams that show it answer. A launch ends in one of two
+/// ways: it answers, or nothing of it is left (as far as the engine can be reached).
+pub(super) async fn launch(
+    engine: &dyn Engine,
+    probe: &dyn Probe,
+    launch: Launch,
+    timers: Timers,
+    cancel: CancellationToken,
+    exited: oneshot::Receiver<Exit>,
+) -> Result<Instance, FailReason> {
+    let (instance, grace) = match launch {
+        // Not bounded here: the engine bounds its own calls, and a pull may well take minutes.
+        // Nobody has worked in it yet, so there is nothing to save when it fails.
+        Launch::New(spec) => {
+            let instance = engine.start(&spec, &cancel).await.map_err(reason_of)?;
+            (instance, Duration::ZERO)
+        }
+        Launch::Found(instance) => {
+            still_runs(engine, &instance.id).await?;
+            (*instance, timers.stop_grace)
+        }
+    };
+    let mut failure = match answers(probe, &instance, timers.start, &cancel, exited).await {
+        Ok(()) => return Ok(instance),
+        Err(failure) => failure,
+    };
+    if let FailReason::Timeout { .. } = failure
+        && let Ok(Some(exit)) = engine.exit(&instance.id).await
+    {
+        // The event was lost, for instance because the engine was away for a moment.
+        failure = FailReason::AppExited {
+            exit,
+            logs: String::new(),
+        };
+    }
+    if let FailReason::Timeout { logs, .. } | FailReason::AppExited { logs, .. } = &mut failure {
+        *logs = last_lines(engine, &instance.id).await;
+    }
+    if let Err(error) = engine.stop(&instance.id, grace).await {
+        // Nobody claims it any more, so the next reconciliation removes it.
+        tracing::warn!(instance = %instance.id, %error, "a failed start could not be cleaned up yet");
+    }
+    Err(failure)
+}
+
+/// The list that an instance was found in may be older than its end.
+async fn still_runs(engine: &dyn Engine, id: &InstanceId) -> Result<(), FailReason> {
+    match engine.exit(id).await {
+        Ok(None) => Ok(()),
+        Ok(Some(exit)) => Err(FailReason::AppExited {
+            exit,
+            logs: last_lines(engine, id).await,
+        }),
+        Err(EngineError::Gone) => Err(FailReason::AppExited {
+            exit: Exit::default(),
+            logs: String::new(),
+        }),
+        Err(error) => Err(FailReason::Engine(error)),
+    }
+}
+
+async fn answers(
+    probe: &dyn Probe,
+    instance: &Instance,
+    bound: Duration,
+    cancel: &CancellationToken,
+    exited: oneshot::Receiver<Exit>,
+) -> Result<(), FailReason> {
+    let all_ready = async {
+        for endpoint in instance.endpoints.values() {
+            if endpoint.presence == Presence::Viewer {
+                probe.ready(endpoint, instance.password.as_ref()).await;
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(FailReason::StoppedByRequest),
+        Ok(exit) = exited => Err(FailReason::AppExited { exit, logs: String::new() }),
+        outcome = timeout(bound, all_ready) => outcome.map_err(|_| FailReason::Timeout {
+            after: bound,
+            logs: String::new(),
+        }),
+    }
+}
+
+/// Ends an instance, however long it takes: an engine that is away comes back. `delayed` is told of
+/// each try that failed.
+pub(super) async fn end(
+    engine: &dyn Engine,
+    id: &InstanceId,
+    grace: Duration,
+    delayed: impl Fn(FailReason),
+) {
+    let mut pause = RETRY_FIRST;
+    while let Err(error) = engine.stop(id, grace).await {
+        if pause == RETRY_FIRST {
+            tracing::warn!(instance = %id, %error, "the stop is delayed and tried again");
+        }
+        delayed(FailReason::Engine(error));
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RETRY_LAST);
+    }
+}
+
+/// The last lines an instance wrote; empty when they cannot be had.
+pub(super) async fn last_lines(engine: &dyn Engine, id: &InstanceId) -> String {
+    match timeout(LOGS_BOUND, engine.logs(id, LAST_LINES)).await {
+        Ok(Ok(logs)) => logs,
+        Ok(Err(_)) | Err(_) => String::new(),
+    }
+}
+
+fn reason_of(error: EngineError) -> FailReason {
+    match error {
+        EngineError::Cancelled => FailReason::StoppedByRequest,
+        EngineError::Exited { exit, logs } => FailReason::AppExited { exit, logs },
+        other => FailReason::Engine(other),
+    }
+}

@@ -1,0 +1,104 @@
+//! A viewer is a held [`Lease`], never a counter that somebody must remember to lower.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::engine::{Endpoint, Instance};
+
+/// Why a desktop ends under those who are connected to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// Somebody asked for it.
+    Stopped,
+    /// It reached its maximum age.
+    MaximumAge,
+    /// Nobody looked at it.
+    Idle,
+    /// Its main process ended, or the engine lost it.
+    Exited,
+    /// The service ends; the desktop itself goes on.
+    ServiceShutdown,
+}
+
+/// The right to be connected to one stream of a running instance. A viewer's lease keeps the
+/// desktop from going idle until it is dropped.
+pub struct Lease {
+    instance: Arc<Instance>,
+    endpoint: Endpoint,
+    ended: watch::Receiver<Option<EndReason>>,
+    _release: Release,
+}
+
+/// Runs its function when it is dropped.
+pub struct Release(Option<Box<dyn FnOnce() + Send + Sync>>);
+
+impl Lease {
+    /// `release` is called once, when the lease is dropped.
+    pub fn new(
+        instance: Arc<Instance>,
+        endpoint: Endpoint,
+        ended: watch::Receiver<Option<EndReason>>,
+        release: Release,
+    ) -> Self {
+        Self {
+            instance,
+            endpoint,
+            ended,
+            _release: release,
+        }
+    }
+
+    /// The instance that is looked at.
+    pub fn instance(&self) -> &Instance {
+        &self.instance
+    }
+
+    /// Where to dial.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Waits until the desktop ends under this lease; close the connection then. Pending for as
+    /// long as the desktop lives; can be called again after it was dropped.
+    pub async fn ended(&self) -> EndReason {
+        let mut ended = self.ended.clone();
+        // An error means that the driver is gone, which it is only when the service ends.
+        ended
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|reason| *reason)
+            .unwrap_or(EndReason::ServiceShutdown)
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Lease")
+            .field("instance", &self.instance.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Release {
+    /// Calls `function` when dropped.
+    pub fn new(function: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self(Some(Box::new(function)))
+    }
+
+    /// Does nothing: for a listener, who keeps nothing alive.
+    pub fn nothing() -> Self {
+        Self(None)
+    }
+}
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        if let Some(function) = self.0.take() {
+            function();
+        }
+    }
+}

@@ -1,0 +1,602 @@
+//! The life of one desktop as a pure state machine: state + event + now → effects.
+//!
+//! ```text
+//!            Ensure                Launched
+//!  Asleep ───────────▶ Starting ─────────────▶ Ready ──┐ viewers come and go
+//!    ▲ ▲                │    │                  │  ▲───┘
+//!    │ │   LaunchFailed │    │ Stop             │ Tick (idle, age), Stop, Exited
+//!    │ │    ▼           │    ▼                  ▼
+//!    │ └─ Failed        └─▶ Stopping ◀──────────┘
+//!    │                       │  │  │ Stopped, then: Restart ──▶ Starting
+//!    └───────────────────────┘  │
+//!          then: Rest           └─ then: Forget ──▶ Forgetting ──▶ Gone
+//! ```
+//!
+//! There is no clock, no I/O and no log in here: [`super::driver`] performs the effects and
+//! reports what came of them as events. What only one state needs lives in that state.
+//!
+//! Why a grant and a stop cannot race: both are decided here, one after the other. The idle clock
+//! running out is an event that looks at the viewers again, and whoever asks while a stop is under
+//! way turns it into a restart and is served by the new instance.
+
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
+use crate::catalog::Timers;
+use crate::engine::Exit;
+
+use super::failure::FailReason;
+use super::lease::EndReason;
+
+/// A desktop whose instance ends sooner than this after it was ready is not started again by
+/// itself, although somebody is looking: it would end again.
+pub const CRASH_LOOP_BOUND: Duration = Duration::from_secs(10);
+
+/// One run of the desktop, counted from 1 in the life of the service's process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Run(pub u64);
+
+/// Somebody who waits for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// Where a desktop is in its life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Remembered, and nothing of it runs.
+    Asleep,
+    /// Its instance is being started, or (after a restart of the service) probed.
+    Starting {
+        /// The run that starts.
+        run: Run,
+    },
+    /// Its instance answers.
+    Ready {
+        /// The run that answers.
+        run: Run,
+        /// When it was started, as far as the maximum age is concerned.
+        since: Instant,
+        /// Who looks.
+        in_use: Use,
+    },
+    /// Its instance is being ended; the stream key still belongs to the desktop.
+    Stopping {
+        /// The run that ends.
+        run: Run,
+        /// Why.
+        reason: EndReason,
+        /// What comes after.
+        then: AfterStop,
+    },
+    /// Its last start failed, and nothing of it runs.
+    Failed {
+        /// Why.
+        reason: FailReason,
+    },
+    /// Its record and home are being deleted.
+    Forgetting,
+    /// It does not exist any more; a request for its name makes a new desktop.
+    Gone,
+}
+
+/// Who looks at a ready desktop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// So many leases are held.
+    By(NonZeroUsize),
+    /// Nobody, and its URL was handed out at this time.
+    Expected(Instant),
+    /// Nobody since the last viewer left at this time.
+    IdleSince(Instant),
+}
+
+/// What comes after a stop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AfterStop {
+    /// Nothing: it is remembered.
+    Rest,
+    /// It starts again: somebody asked for it meanwhile.
+    Restart,
+    /// Nothing: it ended by itself too soon, and this is why.
+    Fail(FailReason),
+    /// Its record and home are deleted.
+    Forget,
+}
+
+/// What is kept of a desktop that is stopped by request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopMode {
+    /// Record and home.
+    Keep,
+    /// Nothing.
+    Forget,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Somebody wants the desktop to run.
+    Ensure(RequestId),
+    /// Somebody wants to look at the desktop, by its stream key.
+    Acquire(RequestId),
+    /// Somebody wants it stopped.
+    Stop(RequestId, StopMode),
+    /// A running instance was found that this desktop does not know of: after a restart of the
+    /// service.
+    Found,
+    /// The launch succeeded: the instance, which was started so long ago, answers.
+    Launched(Run, Duration),
+    /// The launch failed, and nothing of it is left.
+    LaunchFailed(Run, FailReason),
+    /// A lease was dropped.
+    Released(Run),
+    /// The instance ended by itself, or is not there any more.
+    Exited(Run, Exit),
+    /// The stop is done: nothing of the run is left but, where it ended by itself, the last lines
+    /// it wrote.
+    Stopped(Run, String),
+    /// The stop does not get on, because the engine does not answer; it is tried again.
+    StopDelayed(Run, FailReason),
+    /// Record and home are deleted, or not.
+    Forgotten(Result<(), FailReason>),
+    /// The time of [`Lifecycle::next_deadline`] has come.
+    Tick,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Start an instance, wait until it answers, and report Launched or LaunchFailed.
+    Launch(Run),
+    /// Wait until the instance that was found answers, and report Launched or LaunchFailed.
+    Probe(Run),
+    /// Call the launch off; it still reports.
+    CancelLaunch(Run),
+    /// End the instance under its viewers, remove it, and report Stopped.
+    Stop(Run, EndReason),
+    /// Tell a waiting request.
+    Answer(RequestId, Answer),
+    /// Delete record and home, and report Forgotten.
+    Forget,
+    /// Delete the record of a desktop that never ran and whatever its start left; report Forgotten.
+    Discard,
+    /// The stream key belongs to nobody any more.
+    ReleaseKey,
+}
+
+/// What a request is told; each gets exactly one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It runs and answers.
+    Ready,
+    /// Here is a lease of the running instance.
+    Granted(Run),
+    /// Nothing of it runs.
+    Stopped,
+    /// Nothing of it runs, and a stream request starts nothing.
+    NotRunning,
+    /// It does not exist any more: look the name up again.
+    Gone,
+    /// It could not be done.
+    Failed(FailReason),
+}
+
+/// Whether a desktop ever answered: one that never did leaves nothing behind when its start fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum History {
+    /// Made by the request that starts it.
+    New,
+    /// It answered before, or was read from the store.
+    Proven,
+}
+
+/// When and why a desktop will be stopped, as far as it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    /// When.
+    pub at: Instant,
+    /// Why.
+    pub reason: EndReason,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Want {
+    Desktop,
+    Lease,
+}
+
+/// The machine.
+#[derive(Clone, Debug)]
+pub struct Lifecycle {
+    state: State,
+    timers: Timers,
+    history: History,
+    runs: u64,
+    /// Held until an instance answers; empty unless Starting, Stopping or Forgetting.
+    waiting: Vec<(RequestId, Want)>,
+    /// Requests to stop, held until nothing runs; empty unless Stopping or Forgetting.
+    stopping: Vec<RequestId>,
+}
+
+impl Lifecycle {
+    /// A desktop of which nothing runs.
+    pub fn new(timers: Timers, history: History) -> Self {
+        Self {
+            state: State::Asleep,
+            timers,
+            history,
+            runs: 0,
+            waiting: Vec::new(),
+            stopping: Vec::new(),
+        }
+    }
+
+    /// Where it is.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Replaces the timers: those of the app as the catalogue has it now, read at each start.
+    pub fn set_timers(&mut self, timers: Timers) {
+        self.timers = timers;
+    }
+
+    /// When [`Event::Tick`] is due, and why it will stop the desktop if nothing else happens.
+    pub fn next_deadline(&self) -> Option<Deadline> {
+        let State::Ready { since, in_use, .. } = self.state else {
+            return None;
+        };
+        let unused = match in_use {
+            Use::By(_) => None,
+            Use::Expected(since) => after(since, self.timers.first_viewer),
+            Use::IdleSince(since) => after(since, self.timers.idle),
+        };
+        let idle = unused.map(|at| Deadline {
+            at,
+            reason: EndReason::Idle,
+        });
+        let aged = after(since, self.timers.max_age).map(|at| Deadline {
+            at,
+            reason: EndReason::MaximumAge,
+        });
+        [idle, aged].into_iter().flatten().min_by_key(|due| due.at)
+    }
+
+    /// Takes one event and says what is to be done about it, in this order.
+    pub fn step(&mut self, event: Event, now: Instant) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match event {
+            Event::Ensure(id) => self.ensure(id, now, &mut effects),
+            Event::Acquire(id) => self.acquire(id, &mut effects),
+            Event::Stop(id, mode) => self.stop(id, mode, &mut effects),
+            Event::Found => self.found(&mut effects),
+            Event::Launched(run, age) => self.launched(run, age, now, &mut effects),
+            Event::LaunchFailed(run, reason) => self.launch_failed(run, reason, &mut effects),
+            Event::Released(run) => self.released(run, now),
+            Event::Exited(run, exit) => self.exited(run, exit, now, &mut effects),
+            Event::Stopped(run, logs) => self.stopped(run, logs, &mut effects),
+            Event::StopDelayed(run, reason) => self.stop_delayed(run, &reason, &mut effects),
+            Event::Forgotten(result) => self.forgotten(result, &mut effects),
+            Event::Tick => self.tick(now, &mut effects),
+        }
+        effects
+    }
+
+    fn ensure(&mut self, id: RequestId, now: Instant, effects: &mut Vec<Effect>) {
+        match &mut self.state {
+            State::Asleep | State::Failed { .. } => {
+                self.waiting.push((id, Want::Desktop));
+                self.launch(effects);
+            }
+            State::Starting { .. } | State::Forgetting => self.waiting.push((id, Want::Desktop)),
+            State::Ready { in_use, .. } => {
+                // Whoever gets the URL now needs as long to open it as whoever started it.
+                if !matches!(in_use, Use::By(_)) {
+                    *in_use = Use::Expected(now);
+                }
+                effects.push(Effect::Answer(id, Answer::Ready));
+            }
+            State::Stopping { then, .. } => {
+                restart_instead(then);
+                self.waiting.push((id, Want::Desktop));
+            }
+            State::Gone => effects.push(Effect::Answer(id, Answer::Gone)),
+        }
+    }
+
+    fn acquire(&mut self, id: RequestId, effects: &mut Vec<Effect>) {
+        match &mut self.state {
+            State::Asleep | State::Failed { .. } | State::Gone => {
+                effects.push(Effect::Answer(id, Answer::NotRunning));
+            }
+            State::Starting { .. } | State::Forgetting => self.waiting.push((id, Want::Lease)),
+            State::Ready { .. } => self.grant(id, effects),
+            State::Stopping { then, .. } => {
+                restart_instead(then);
+                self.waiting.push((id, Want::Lease));
+            }
+        }
+    }
+
+    fn grant(&mut self, id: RequestId, effects: &mut Vec<Effect>) {
+        if let State::Ready { run, in_use, .. } = &mut self.state {
+            *in_use = Use::By(match in_use {
+                Use::By(leases) => leases.saturating_add(1),
+                Use::Expected(_) | Use::IdleSince(_) => NonZeroUsize::MIN,
+            });
+            effects.push(Effect::Answer(id, Answer::Granted(*run)));
+        }
+    }
+
+    fn stop(&mut self, id: RequestId, mode: StopMode, effects: &mut Vec<Effect>) {
+        let then = match mode {
+            StopMode::Keep => AfterStop::Rest,
+            StopMode::Forget => AfterStop::Forget,
+        };
+        match &mut self.state {
+            State::Asleep | State::Failed { .. } => match mode {
+                StopMode::Keep => {
+                    self.state = State::Asleep;
+                    effects.push(Effect::Answer(id, Answer::Stopped));
+                }
+                StopMode::Forget => {
+                    self.stopping.push(id);
+                    self.state = State::Forgetting;
+                    effects.push(Effect::Forget);
+                }
+            },
+            State::Starting { run } => {
+                let run = *run;
+                effects.push(Effect::CancelLaunch(run));
+                self.stopping.push(id);
+                self.state = State::Stopping {
+                    run,
+                    reason: EndReason::Stopped,
+                    then,
+                };
+                self.refuse_waiting(&FailReason::StoppedByRequest, effects);
+            }
+            State::Ready { run, .. } => {
+                let run = *run;
+                self.stopping.push(id);
+                self.begin_stop(run, EndReason::Stopped, then, effects);
+            }
+            State::Stopping { then: current, .. } => {
+                if *current != AfterStop::Forget {
+                    *current = then;
+                }
+                self.stopping.push(id);
+                self.refuse_waiting(&FailReason::StoppedByRequest, effects);
+            }
+            State::Forgetting => self.stopping.push(id),
+            State::Gone => effects.push(Effect::Answer(id, Answer::Stopped)),
+        }
+    }
+
+    fn found(&mut self, effects: &mut Vec<Effect>) {
+        if matches!(self.state, State::Asleep | State::Failed { .. }) {
+            let run = self.next_run();
+            self.state = State::Starting { run };
+            effects.push(Effect::Probe(run));
+        }
+    }
+
+    fn launched(&mut self, run: Run, age: Duration, now: Instant, effects: &mut Vec<Effect>) {
+        match self.state {
+            State::Starting { run: current } if current == run => {
+                self.history = History::Proven;
+                self.state = State::Ready {
+                    run,
+                    since: now.checked_sub(age).unwrap_or(now),
+                    in_use: Use::Expected(now),
+                };
+                for (id, want) in std::mem::take(&mut self.waiting) {
+                    match want {
+                        Want::Desktop => effects.push(Effect::Answer(id, Answer::Ready)),
+                        Want::Lease => self.grant(id, effects),
+                    }
+                }
+            }
+            // It was called off too late: it has to be ended the long way.
+            State::Stopping {
+                run: current,
+                reason,
+                ..
+            } if current == run => {
+                self.history = History::Proven;
+                effects.push(Effect::Stop(run, reason));
+            }
+            _ => {}
+        }
+    }
+
+    fn launch_failed(&mut self, run: Run, reason: FailReason, effects: &mut Vec<Effect>) {
+        match self.state {
+            State::Starting { run: current } if current == run => {
+                effects.push(Effect::ReleaseKey);
+                self.refuse_waiting(&reason, effects);
+                match self.history {
+                    History::Proven => self.state = State::Failed { reason },
+                    History::New => {
+                        self.state = State::Forgetting;
+                        effects.push(Effect::Discard);
+                    }
+                }
+            }
+            State::Stopping { run: current, .. } if current == run => {
+                self.stopped(run, String::new(), effects);
+            }
+            _ => {}
+        }
+    }
+
+    fn released(&mut self, released: Run, now: Instant) {
+        if let State::Ready { run, in_use, .. } = &mut self.state
+            && *run == released
+            && let Use::By(leases) = in_use
+        {
+            *in_use = match NonZeroUsize::new(leases.get() - 1) {
+                Some(rest) => Use::By(rest),
+                None => Use::IdleSince(now),
+            };
+        }
+    }
+
+    fn exited(&mut self, exited: Run, exit: Exit, now: Instant, effects: &mut Vec<Effect>) {
+        if let State::Ready { run, since, in_use } = self.state
+            && run == exited
+        {
+            // Somebody who was looking will look again, at the same key: do not make them ask.
+            let then = match in_use {
+                Use::By(_) if now.duration_since(since) >= CRASH_LOOP_BOUND => AfterStop::Restart,
+                Use::By(_) => AfterStop::Fail(FailReason::AppExited {
+                    exit,
+                    logs: String::new(),
+                }),
+                Use::Expected(_) | Use::IdleSince(_) => AfterStop::Rest,
+            };
+            self.begin_stop(run, EndReason::Exited, then, effects);
+        }
+    }
+
+    fn stopped(&mut self, stopped: Run, logs: String, effects: &mut Vec<Effect>) {
+        let State::Stopping { run, then, .. } = &self.state else {
+            return;
+        };
+        if *run != stopped {
+            return;
+        }
+        match then.clone() {
+            AfterStop::Rest => {
+                self.state = State::Asleep;
+                effects.push(Effect::ReleaseKey);
+                self.answer_stopping(effects);
+            }
+            AfterStop::Fail(mut reason) => {
+                reason.set_logs(logs);
+                self.state = State::Failed { reason };
+                effects.push(Effect::ReleaseKey);
+                self.answer_stopping(effects);
+            }
+            AfterStop::Restart => {
+                self.answer_stopping(effects);
+                self.launch(effects);
+            }
+            AfterStop::Forget => {
+                self.state = State::Forgetting;
+                effects.push(Effect::ReleaseKey);
+                effects.push(Effect::Forget);
+            }
+        }
+    }
+
+    fn stop_delayed(&mut self, delayed: Run, reason: &FailReason, effects: &mut Vec<Effect>) {
+        if let State::Stopping { run, then, .. } = &mut self.state
+            && *run == delayed
+        {
+            if *then == AfterStop::Restart {
+                *then = AfterStop::Rest;
+            }
+            self.refuse_waiting(reason, effects);
+            for id in std::mem::take(&mut self.stopping) {
+                effects.push(Effect::Answer(id, Answer::Failed(reason.clone())));
+            }
+        }
+    }
+
+    fn forgotten(&mut self, result: Result<(), FailReason>, effects: &mut Vec<Effect>) {
+        if self.state != State::Forgetting {
+            return;
+        }
+        match result {
+            Ok(()) => {
+                self.state = State::Gone;
+                for (id, want) in std::mem::take(&mut self.waiting) {
+                    let answer = match want {
+                        Want::Desktop => Answer::Gone,
+                        Want::Lease => Answer::NotRunning,
+                    };
+                    effects.push(Effect::Answer(id, answer));
+                }
+                self.answer_stopping(effects);
+            }
+            Err(reason) => {
+                // It is still remembered; whoever asked to forget it may ask again.
+                self.state = State::Asleep;
+                for id in std::mem::take(&mut self.stopping) {
+                    effects.push(Effect::Answer(id, Answer::Failed(reason.clone())));
+                }
+                let waiting = std::mem::take(&mut self.waiting);
+                for (id, want) in waiting {
+                    match want {
+                        Want::Desktop => {
+                            self.waiting.push((id, want));
+                        }
+                        Want::Lease => effects.push(Effect::Answer(id, Answer::NotRunning)),
+                    }
+                }
+                if !self.waiting.is_empty() {
+                    self.launch(effects);
+                }
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        if let State::Ready { run, .. } = self.state
+            && let Some(due) = self.next_deadline()
+            && due.at <= now
+        {
+            self.begin_stop(run, due.reason, AfterStop::Rest, effects);
+        }
+    }
+
+    fn launch(&mut self, effects: &mut Vec<Effect>) {
+        let run = self.next_run();
+        self.state = State::Starting { run };
+        effects.push(Effect::Launch(run));
+    }
+
+    fn begin_stop(
+        &mut self,
+        run: Run,
+        reason: EndReason,
+        then: AfterStop,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.state = State::Stopping { run, reason, then };
+        effects.push(Effect::Stop(run, reason));
+    }
+
+    fn refuse_waiting(&mut self, reason: &FailReason, effects: &mut Vec<Effect>) {
+        for (id, _) in std::mem::take(&mut self.waiting) {
+            effects.push(Effect::Answer(id, Answer::Failed(reason.clone())));
+        }
+    }
+
+    fn answer_stopping(&mut self, effects: &mut Vec<Effect>) {
+        for id in std::mem::take(&mut self.stopping) {
+            effects.push(Effect::Answer(id, Answer::Stopped));
+        }
+    }
+
+    fn next_run(&mut self) -> Run {
+        self.runs += 1;
+        Run(self.runs)
+    }
+}
+
+fn after(since: Instant, period: Option<Duration>) -> Option<Instant> {
+    // A period beyond what the clock can hold is as good as never.
+    period.and_then(|period| since.checked_add(period))
+}
+
+fn restart_instead(then: &mut AfterStop) {
+    // A desktop that is being forgotten is forgotten first; its name is looked up again then.
+    if *then != AfterStop::Forget {
+        *then = AfterStop::Restart;
+    }
+}
+
+#[cfg(test)]
+mod tests;

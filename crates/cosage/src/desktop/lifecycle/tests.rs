@@ -1,0 +1,482 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn timers() -> Timers {
+    Timers {
+        idle: Some(15 * SECOND),
+        first_viewer: Some(30 * SECOND),
+        max_age: Some(600 * SECOND),
+        start: 60 * SECOND,
+        stop_grace: 10 * SECOND,
+    }
+}
+
+fn machine() -> Lifecycle {
+    Lifecycle::new(timers(), History::Proven)
+}
+
+fn refused() -> FailReason {
+    FailReason::Engine(crate::engine::EngineError::Unavailable("gone".into()))
+}
+
+/// Brings a machine to Ready with nobody looking, as run 1.
+fn ready(now: Instant) -> Lifecycle {
+    let mut machine = machine();
+    assert_eq!(
+        machine.step(Event::Ensure(RequestId(1)), now),
+        [Effect::Launch(Run(1))]
+    );
+    assert_eq!(
+        machine.step(Event::Launched(Run(1), Duration::ZERO), now),
+        [Effect::Answer(RequestId(1), Answer::Ready)]
+    );
+    machine
+}
+
+#[test]
+fn simultaneous_requests_share_one_launch() {
+    let now = Instant::now();
+    let mut machine = machine();
+    assert_eq!(
+        machine.step(Event::Ensure(RequestId(1)), now),
+        [Effect::Launch(Run(1))]
+    );
+    assert_eq!(machine.step(Event::Ensure(RequestId(2)), now), []);
+    assert_eq!(machine.step(Event::Acquire(RequestId(3)), now), []);
+    assert_eq!(
+        machine.step(Event::Launched(Run(1), Duration::ZERO), now),
+        [
+            Effect::Answer(RequestId(1), Answer::Ready),
+            Effect::Answer(RequestId(2), Answer::Ready),
+            Effect::Answer(RequestId(3), Answer::Granted(Run(1))),
+        ]
+    );
+}
+
+#[test]
+fn idle_clock_starts_with_the_last_viewer_and_looks_again() {
+    let start = Instant::now();
+    let mut machine = ready(start);
+    assert_eq!(machine.next_deadline().unwrap().at, start + 30 * SECOND);
+    machine.step(Event::Acquire(RequestId(2)), start + SECOND);
+    machine.step(Event::Acquire(RequestId(3)), start + SECOND);
+    machine.step(Event::Released(Run(1)), start + 100 * SECOND);
+    assert_eq!(machine.step(Event::Tick, start + 200 * SECOND), []);
+    machine.step(Event::Released(Run(1)), start + 200 * SECOND);
+    assert_eq!(machine.step(Event::Tick, start + 214 * SECOND), []);
+    assert_eq!(
+        machine.step(Event::Tick, start + 215 * SECOND),
+        [Effect::Stop(Run(1), EndReason::Idle)]
+    );
+}
+
+#[test]
+fn a_url_handed_out_again_starts_the_wait_for_a_viewer_again() {
+    let start = Instant::now();
+    let mut machine = ready(start);
+    machine.step(Event::Ensure(RequestId(2)), start + 29 * SECOND);
+    assert_eq!(machine.step(Event::Tick, start + 30 * SECOND), []);
+    assert_eq!(machine.next_deadline().unwrap().at, start + 59 * SECOND);
+}
+
+#[test]
+fn an_adopted_instance_keeps_its_age() {
+    let now = Instant::now() + 1_000 * SECOND;
+    let mut machine = machine();
+    machine.step(Event::Found, now);
+    machine.step(Event::Launched(Run(1), 590 * SECOND), now);
+    machine.step(Event::Acquire(RequestId(1)), now);
+    assert_eq!(machine.next_deadline().unwrap().at, now + 10 * SECOND);
+}
+
+#[test]
+fn maximum_age_ends_it_under_viewers() {
+    let start = Instant::now();
+    let mut machine = ready(start);
+    machine.step(Event::Acquire(RequestId(2)), start);
+    assert_eq!(
+        machine.step(Event::Tick, start + 600 * SECOND),
+        [Effect::Stop(Run(1), EndReason::MaximumAge)]
+    );
+}
+
+#[test]
+fn whoever_asks_during_a_stop_gets_the_next_instance() {
+    let start = Instant::now();
+    for event in [Event::Ensure(RequestId(2)), Event::Acquire(RequestId(2))] {
+        let mut machine = ready(start);
+        machine.step(Event::Tick, start + 30 * SECOND);
+        assert_eq!(machine.step(event, start + 31 * SECOND), []);
+        assert_eq!(
+            machine.step(Event::Stopped(Run(1), String::new()), start + 32 * SECOND),
+            [Effect::Launch(Run(2))]
+        );
+        let answers = machine.step(Event::Launched(Run(2), Duration::ZERO), start + 33 * SECOND);
+        assert!(
+            matches!(
+                answers[..],
+                [Effect::Answer(
+                    RequestId(2),
+                    Answer::Ready | Answer::Granted(Run(2))
+                )]
+            ),
+            "{answers:?}"
+        );
+    }
+}
+
+#[test]
+fn a_stop_while_starting_calls_the_launch_off_and_answers_everybody() {
+    let now = Instant::now();
+    let mut machine = machine();
+    machine.step(Event::Ensure(RequestId(1)), now);
+    assert_eq!(
+        machine.step(Event::Stop(RequestId(2), StopMode::Keep), now),
+        [
+            Effect::CancelLaunch(Run(1)),
+            Effect::Answer(RequestId(1), Answer::Failed(FailReason::StoppedByRequest)),
+        ]
+    );
+    // The launch was faster than the cancellation.
+    assert_eq!(
+        machine.step(Event::Launched(Run(1), Duration::ZERO), now),
+        [Effect::Stop(Run(1), EndReason::Stopped)]
+    );
+    assert_eq!(
+        machine.step(Event::Stopped(Run(1), String::new()), now),
+        [
+            Effect::ReleaseKey,
+            Effect::Answer(RequestId(2), Answer::Stopped)
+        ]
+    );
+    assert_eq!(*machine.state(), State::Asleep);
+}
+
+#[test]
+fn a_first_start_that_fails_leaves_nothing_and_a_later_one_its_reason() {
+    let now = Instant::now();
+    let mut new = Lifecycle::new(timers(), History::New);
+    new.step(Event::Ensure(RequestId(1)), now);
+    assert_eq!(
+        new.step(Event::LaunchFailed(Run(1), refused()), now),
+        [
+            Effect::ReleaseKey,
+            Effect::Answer(RequestId(1), Answer::Failed(refused())),
+            Effect::Discard,
+        ]
+    );
+    new.step(Event::Forgotten(Ok(())), now);
+    assert_eq!(*new.state(), State::Gone);
+
+    let mut proven = machine();
+    proven.step(Event::Ensure(RequestId(1)), now);
+    proven.step(Event::LaunchFailed(Run(1), refused()), now);
+    assert_eq!(*proven.state(), State::Failed { reason: refused() });
+    assert_eq!(
+        proven.step(Event::Ensure(RequestId(2)), now),
+        [Effect::Launch(Run(2))]
+    );
+}
+
+#[test]
+fn an_exit_under_viewers_restarts_once_and_gives_up_when_too_soon() {
+    let start = Instant::now();
+    let exit = Exit::default();
+    let mut machine = ready(start);
+    machine.step(Event::Acquire(RequestId(2)), start);
+    let later = start + 60 * SECOND;
+    assert_eq!(
+        machine.step(Event::Exited(Run(1), exit), later),
+        [Effect::Stop(Run(1), EndReason::Exited)]
+    );
+    assert_eq!(
+        machine.step(Event::Stopped(Run(1), String::new()), later),
+        [Effect::Launch(Run(2))]
+    );
+    machine.step(Event::Launched(Run(2), Duration::ZERO), later);
+    machine.step(Event::Acquire(RequestId(3)), later);
+    // The lease of the first run is dropped late: it must not count against the second.
+    machine.step(Event::Released(Run(1)), later);
+    assert_eq!(machine.step(Event::Tick, later + 500 * SECOND), []);
+    let soon = later + SECOND;
+    machine.step(Event::Exited(Run(2), exit), soon);
+    machine.step(Event::Stopped(Run(2), "the end".into()), soon);
+    let State::Failed { reason } = machine.state() else {
+        panic!("{:?}", machine.state());
+    };
+    assert_eq!(reason.logs(), Some("the end"));
+}
+
+#[test]
+fn forgetting_answers_the_name_anew() {
+    let now = Instant::now();
+    let mut machine = ready(now);
+    machine.step(Event::Stop(RequestId(2), StopMode::Forget), now);
+    machine.step(Event::Ensure(RequestId(3)), now);
+    assert_eq!(
+        machine.step(Event::Stopped(Run(1), String::new()), now),
+        [Effect::ReleaseKey, Effect::Forget]
+    );
+    assert_eq!(
+        machine.step(Event::Forgotten(Ok(())), now),
+        [
+            Effect::Answer(RequestId(3), Answer::Gone),
+            Effect::Answer(RequestId(2), Answer::Stopped),
+        ]
+    );
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Launching,
+    Up,
+    Ending,
+}
+
+/// The world around the machine: it performs effects when told to, in any order, and checks at
+/// each one that it makes sense.
+struct World {
+    machine: Lifecycle,
+    now: Instant,
+    asked: u64,
+    open: BTreeSet<RequestId>,
+    alive: BTreeMap<Run, Phase>,
+    cancelled: BTreeSet<Run>,
+    seen: BTreeSet<Run>,
+    leases: BTreeMap<Run, usize>,
+    key_held: bool,
+    forgetting: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Ensure,
+    Acquire,
+    Stop(StopMode),
+    Found,
+    LaunchEnds { succeeds: bool },
+    Release,
+    Exit,
+    StopEnds,
+    StopDelayed,
+    ForgetEnds { succeeds: bool },
+    Pass(u64),
+    Stray(u64),
+}
+
+use StopMode::{Forget, Keep};
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => Just(Op::Ensure),
+        4 => Just(Op::Acquire),
+        1 => prop_oneof![Just(Op::Stop(Keep)), Just(Op::Stop(Forget))],
+        1 => Just(Op::Found),
+        4 => any::<bool>().prop_map(|succeeds| Op::LaunchEnds { succeeds }),
+        3 => Just(Op::Release),
+        1 => Just(Op::Exit),
+        4 => Just(Op::StopEnds),
+        1 => Just(Op::StopDelayed),
+        2 => any::<bool>().prop_map(|succeeds| Op::ForgetEnds { succeeds }),
+        4 => (0_u64..40).prop_map(Op::Pass),
+        1 => (0_u64..6).prop_map(Op::Stray),
+    ]
+}
+
+impl World {
+    fn new(history: History) -> Self {
+        Self {
+            machine: Lifecycle::new(timers(), history),
+            now: Instant::now(),
+            asked: 0,
+            open: BTreeSet::new(),
+            alive: BTreeMap::new(),
+            cancelled: BTreeSet::new(),
+            seen: BTreeSet::new(),
+            leases: BTreeMap::new(),
+            key_held: false,
+            forgetting: false,
+        }
+    }
+
+    fn ask(&mut self) -> RequestId {
+        self.asked += 1;
+        let id = RequestId(self.asked);
+        self.open.insert(id);
+        id
+    }
+
+    fn only(&self, phase: Phase) -> Option<Run> {
+        self.alive
+            .iter()
+            .find_map(|(run, at)| (*at == phase).then_some(*run))
+    }
+
+    fn step(&mut self, event: Event) {
+        for effect in self.machine.step(event.clone(), self.now) {
+            self.perform(effect, &event);
+        }
+    }
+
+    fn perform(&mut self, effect: Effect, cause: &Event) {
+        match effect {
+            Effect::Launch(run) | Effect::Probe(run) => {
+                assert!(
+                    self.alive.is_empty(),
+                    "a second instance beside {:?}",
+                    self.alive
+                );
+                assert!(!self.forgetting, "launched while forgetting");
+                assert!(self.seen.insert(run), "{run:?} launched twice");
+                self.alive.insert(run, Phase::Launching);
+                self.key_held = true;
+            }
+            Effect::CancelLaunch(run) => {
+                assert_eq!(self.alive.get(&run), Some(&Phase::Launching));
+                assert!(self.cancelled.insert(run), "{run:?} cancelled twice");
+            }
+            Effect::Stop(run, reason) => {
+                assert_eq!(self.alive.insert(run, Phase::Ending), Some(Phase::Up));
+                let held = self.leases.get(&run).copied().unwrap_or(0);
+                assert!(
+                    reason != EndReason::Idle || held == 0,
+                    "idle stop under {held} viewers by {cause:?}"
+                );
+            }
+            Effect::Answer(id, answer) => {
+                assert!(self.open.remove(&id), "{id:?} answered twice");
+                match answer {
+                    Answer::Ready => {
+                        assert!(
+                            self.only(Phase::Up).is_some() && self.key_held,
+                            "a dead URL"
+                        );
+                    }
+                    Answer::Granted(run) => {
+                        assert_eq!(self.alive.get(&run), Some(&Phase::Up), "a dead lease");
+                        assert!(self.key_held);
+                        *self.leases.entry(run).or_default() += 1;
+                    }
+                    Answer::Stopped => assert!(self.alive.is_empty(), "stopped, yet it runs"),
+                    Answer::NotRunning | Answer::Gone | Answer::Failed(_) => {}
+                }
+            }
+            Effect::Forget | Effect::Discard => {
+                assert!(self.alive.is_empty(), "forgotten while it runs");
+                assert!(!std::mem::replace(&mut self.forgetting, true));
+            }
+            Effect::ReleaseKey => {
+                assert!(self.alive.is_empty(), "the key was released while it runs");
+                assert!(std::mem::replace(&mut self.key_held, false));
+            }
+        }
+    }
+
+    fn apply(&mut self, op: Op) {
+        match op {
+            Op::Ensure => {
+                let id = self.ask();
+                self.step(Event::Ensure(id));
+            }
+            Op::Acquire => {
+                let id = self.ask();
+                self.step(Event::Acquire(id));
+            }
+            Op::Stop(mode) => {
+                let id = self.ask();
+                self.step(Event::Stop(id, mode));
+            }
+            Op::Found => {
+                if self.alive.is_empty() && !self.forgetting {
+                    self.step(Event::Found);
+                }
+            }
+            Op::LaunchEnds { succeeds } => {
+                if let Some(run) = self.only(Phase::Launching) {
+                    if succeeds {
+                        self.alive.insert(run, Phase::Up);
+                        self.step(Event::Launched(run, Duration::ZERO));
+                    } else {
+                        self.alive.remove(&run);
+                        self.step(Event::LaunchFailed(run, refused()));
+                    }
+                }
+            }
+            Op::Release => {
+                let held = self.leases.iter_mut().find(|(_, count)| **count > 0);
+                if let Some((run, count)) = held {
+                    *count -= 1;
+                    let run = *run;
+                    self.step(Event::Released(run));
+                }
+            }
+            Op::Exit => {
+                if let Some(run) = self.only(Phase::Up) {
+                    self.step(Event::Exited(run, Exit::default()));
+                }
+            }
+            Op::StopEnds => {
+                if let Some(run) = self.only(Phase::Ending) {
+                    self.alive.remove(&run);
+                    self.step(Event::Stopped(run, String::new()));
+                }
+            }
+            Op::StopDelayed => {
+                if let Some(run) = self.only(Phase::Ending) {
+                    self.step(Event::StopDelayed(run, refused()));
+                }
+            }
+            Op::ForgetEnds { succeeds } => {
+                if std::mem::replace(&mut self.forgetting, false) {
+                    let result = if succeeds { Ok(()) } else { Err(refused()) };
+                    self.step(Event::Forgotten(result));
+                }
+            }
+            Op::Pass(seconds) => {
+                self.now += Duration::from_secs(seconds);
+                self.step(Event::Tick);
+            }
+            Op::Stray(run) => {
+                let run = Run(run);
+                if !self.alive.contains_key(&run) {
+                    self.step(Event::Launched(run, Duration::ZERO));
+                    self.step(Event::LaunchFailed(run, refused()));
+                    self.step(Event::Stopped(run, String::new()));
+                    self.step(Event::Released(run));
+                    self.step(Event::Exited(run, Exit::default()));
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    /// No effect twice, every request answered exactly once, no idle stop under a lease, never an
+    /// answer that leads to a dead URL: whatever happens in whatever order.
+    #[test]
+    fn any_order_of_events_keeps_the_promises(
+        new in any::<bool>(),
+        ops in prop::collection::vec(op(), 1..120),
+    ) {
+        let mut world = World::new(if new { History::New } else { History::Proven });
+        for op in ops {
+            world.apply(op);
+        }
+        // Whatever is under way comes to its end: then nobody waits any more.
+        for _ in 0..4 {
+            world.apply(Op::LaunchEnds { succeeds: true });
+            world.apply(Op::StopEnds);
+            world.apply(Op::ForgetEnds { succeeds: true });
+        }
+        prop_assert!(world.open.is_empty(), "unanswered: {:?}", world.open);
+        prop_assert!(world.alive.len() <= 1);
+        prop_assert_eq!(world.key_held, !world.alive.is_empty());
+    }
+}

@@ -1,0 +1,401 @@
+//! From a uid to its driver: the one door through which the rest of the service reaches desktops.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::admission;
+use super::driver::{self, Handle, Message, Refusal};
+use super::failure::FailReason;
+use super::keys::KeyTable;
+use super::launch::Probe;
+use super::lease::Lease;
+use super::lifecycle::{History, StopMode};
+use super::view::View;
+use super::{DesktopRecord, Environment, StreamKey, Uid};
+use crate::catalog::{
+    App, CatalogHandle, EnvironmentError, LaunchContext, Timers, Undeclared, UnknownApp,
+};
+use crate::engine::{Engine, EngineError};
+use crate::store::{Store, StoreError};
+
+/// How many lines of a desktop's log one call may read.
+pub const LOG_LINES_MAX: usize = 1_000;
+
+/// How long a request waits for the first comparison with the engine.
+const COMPARISON_BOUND: Duration = Duration::from_secs(10);
+
+/// What an operator sets.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// For desktops whose app is not in the catalogue any more.
+    pub timers: Timers,
+    /// What every launch needs.
+    pub launch: LaunchContext,
+    /// What becomes of environment names that the catalogue does not declare.
+    pub undeclared: Undeclared,
+    /// How many desktops may run at a time; `None` is as many as there are stream keys.
+    pub max_desktops: Option<usize>,
+    /// No start below this much available memory of the host, in bytes; 0 is no such check.
+    pub memory_reserve: u64,
+}
+
+/// What the manager is made of.
+pub struct Parts {
+    /// What runs instances.
+    pub engine: Arc<dyn Engine>,
+    /// What keeps records.
+    pub store: Arc<dyn Store>,
+    /// The curated list.
+    pub catalog: Arc<CatalogHandle>,
+    /// How readiness is found out.
+    pub probe: Arc<dyn Probe>,
+    /// The stream keys.
+    pub keys: Arc<KeyTable>,
+    /// What the operator set.
+    pub settings: Settings,
+}
+
+/// What all drivers share.
+pub(super) struct Shared {
+    pub(super) engine: Arc<dyn Engine>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) probe: Arc<dyn Probe>,
+    pub(super) keys: Arc<KeyTable>,
+    pub(super) settings: Settings,
+    catalog: Arc<CatalogHandle>,
+    desktops: RwLock<HashMap<Uid, Handle>>,
+    /// Why the engine does not answer, while it does not.
+    pub(super) outage: ArcSwapOption<String>,
+    /// Whether what runs was compared with the engine since the service started.
+    pub(super) compared: watch::Sender<bool>,
+    /// Held while it is compared, so that it happens once at a time.
+    pub(super) comparing: Mutex<()>,
+    /// Ends all drivers.
+    pub(super) ended: CancellationToken,
+}
+
+/// All desktops. Cheap to clone.
+#[derive(Clone)]
+pub struct Manager {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// Why a desktop could not be had, asked or stopped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DesktopError {
+    /// The catalogue does not have the app.
+    #[error(transparent)]
+    UnknownApp(#[from] UnknownApp),
+    /// A new uid without an app.
+    #[error("no desktop is called '{0}' yet; name an app to make it: {{\"vm\": \"<app>\"}}")]
+    AppRequired(Uid),
+    /// The environment is not what the app allows.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+    /// No such desktop.
+    #[error("no desktop is called '{0}'")]
+    UnknownDesktop(Uid),
+    /// The stream key belongs to no desktop.
+    #[error("no desktop holds the stream '{0}'; it may have ended: ask for it again by its uid")]
+    UnknownKey(StreamKey),
+    /// Nothing of it runs.
+    #[error("the desktop '{0}' is not running")]
+    NotRunning(Uid),
+    /// It has no such stream.
+    #[error("the desktop has no stream '{name}'; it has: {}", .known.join(", "))]
+    UnknownStream {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// It could not be done.
+    #[error(transparent)]
+    Failed(#[from] FailReason),
+}
+
+/// A desktop that answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ensured {
+    /// Its name.
+    pub uid: Uid,
+    /// What its stream URLs carry.
+    pub key: StreamKey,
+}
+
+impl Manager {
+    /// Reads the store; nothing runs yet as far as this knows. Call [`super::reconcile::watch`] next.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn new(parts: Parts) -> Result<Self, StoreError> {
+        let Parts {
+            engine,
+            store,
+            catalog,
+            probe,
+            keys,
+            settings,
+        } = parts;
+        let shared = Arc::new(Shared {
+            engine,
+            store,
+            probe,
+            keys,
+            settings,
+            catalog,
+            desktops: RwLock::default(),
+            outage: ArcSwapOption::from_pointee("it was not asked yet".to_owned()),
+            compared: watch::Sender::new(false),
+            comparing: Mutex::default(),
+            ended: CancellationToken::new(),
+        });
+        for record in shared.store.load().await? {
+            let uid = record.uid.clone();
+            let handle = driver::spawn(Arc::clone(&shared), record, History::Proven);
+            shared.write().insert(uid, handle);
+        }
+        Ok(Self { shared })
+    }
+
+    /// Makes sure that the desktop runs, and waits until it answers. `None` makes one with a new
+    /// name. A known desktop ignores `app` and `environment`: the stored ones count.
+    ///
+    /// The start goes on when the returned future is dropped.
+    ///
+    /// # Errors
+    /// See [`DesktopError`].
+    pub async fn ensure(
+        &self,
+        uid: Option<Uid>,
+        app: Option<&str>,
+        environment: &Map<String, Value>,
+    ) -> Result<Ensured, DesktopError> {
+        let uid = uid.unwrap_or_else(Uid::random);
+        self.compared().await?;
+        loop {
+            let handle = match self.shared.get(&uid) {
+                Some(handle) => handle,
+                None => self.create(&uid, app, environment)?,
+            };
+            let (reply, answer) = oneshot::channel();
+            handle.send(Message::Ensure(reply));
+            match answer.await.unwrap_or(Err(Refusal::Gone)) {
+                Ok(key) => return Ok(Ensured { uid, key }),
+                Err(Refusal::Gone) if self.shared.ended.is_cancelled() => {
+                    return Err(FailReason::ShuttingDown.into());
+                }
+                // Forgotten while this request waited: whoever asks for the name now makes a new
+                // desktop of it. The driver has removed itself before it answers or drops.
+                Err(Refusal::Gone) => {}
+                Err(refusal) => return Err(error_of(refusal, &uid, "")),
+            }
+        }
+    }
+
+    /// Waits until what runs is known: before that, a start could take a running desktop of the
+    /// same name for a remainder, or get a stream key that another one still holds.
+    async fn compared(&self) -> Result<(), DesktopError> {
+        let mut compared = self.shared.compared.subscribe();
+        let known = tokio::time::timeout(COMPARISON_BOUND, compared.wait_for(|known| *known));
+        match known.await {
+            Ok(_) => Ok(()),
+            Err(_) => {
+                let reason = self.outage().map_or_else(
+                    || "it did not tell in time what runs".to_owned(),
+                    |reason| reason.to_string(),
+                );
+                Err(FailReason::Engine(EngineError::Unavailable(reason)).into())
+            }
+        }
+    }
+
+    fn create(
+        &self,
+        uid: &Uid,
+        app: Option<&str>,
+        environment: &Map<String, Value>,
+    ) -> Result<Handle, DesktopError> {
+        let Some(name) = app else {
+            return Err(DesktopError::AppRequired(uid.clone()));
+        };
+        let catalog = self.shared.catalog.current();
+        let app = catalog.app(name).ok_or_else(|| catalog.unknown(name))?;
+        let environment: Environment =
+            app.check_environment(environment, self.shared.settings.undeclared)?;
+        let mut desktops = self.shared.write();
+        // Somebody may have been faster: then the first one's environment counts.
+        if let Some(handle) = desktops.get(uid) {
+            return Ok(handle.clone());
+        }
+        let record = DesktopRecord {
+            uid: uid.clone(),
+            app: app.name.clone(),
+            environment,
+            created_at: Timestamp::now(),
+        };
+        let handle = driver::spawn(Arc::clone(&self.shared), record, History::New);
+        desktops.insert(uid.clone(), handle.clone());
+        Ok(handle)
+    }
+
+    /// Gives the right to be connected to a stream of the desktop that holds `key`, and waits for
+    /// a desktop that is starting or about to start again.
+    ///
+    /// # Errors
+    /// See [`DesktopError`].
+    pub async fn acquire(&self, key: StreamKey, stream: &str) -> Result<Lease, DesktopError> {
+        let unknown = || DesktopError::UnknownKey(key);
+        let uid = self.shared.keys.holder(key).ok_or_else(unknown)?;
+        let handle = self.shared.get(&uid).ok_or_else(unknown)?;
+        let (reply, answer) = oneshot::channel();
+        handle.send(Message::Acquire(stream.to_owned(), reply));
+        answer
+            .await
+            .unwrap_or(Err(Refusal::Gone))
+            .map_err(|refusal| match refusal {
+                Refusal::Gone => unknown(),
+                refusal => error_of(refusal, &uid, stream),
+            })
+    }
+
+    /// Stops the desktop, and waits until nothing of it runs. With [`StopMode::Forget`] also its
+    /// record and home are deleted. The stop goes on when the returned future is dropped.
+    ///
+    /// # Errors
+    /// [`DesktopError::UnknownDesktop`], or why it could not be done.
+    pub async fn stop(&self, uid: &Uid, mode: StopMode) -> Result<(), DesktopError> {
+        let handle = self
+            .shared
+            .get(uid)
+            .ok_or_else(|| DesktopError::UnknownDesktop(uid.clone()))?;
+        let (reply, answer) = oneshot::channel();
+        handle.send(Message::Stop(mode, reply));
+        match answer.await {
+            Err(_) if self.shared.ended.is_cancelled() => Err(FailReason::ShuttingDown.into()),
+            // A driver that is gone has stopped and forgotten its desktop.
+            Ok(Ok(())) | Ok(Err(Refusal::Gone)) | Err(_) => Ok(()),
+            Ok(Err(refusal)) => Err(error_of(refusal, uid, "")),
+        }
+    }
+
+    /// What is known of a desktop right now.
+    pub fn view(&self, uid: &Uid) -> Option<Arc<View>> {
+        self.shared.get(uid).map(|handle| handle.view())
+    }
+
+    /// The key under which the desktop can be looked at right now.
+    pub fn ready_key(&self, uid: &Uid) -> Option<StreamKey> {
+        self.view(uid)?.ready_key()
+    }
+
+    /// What is known of every desktop right now, in no order.
+    pub fn views(&self) -> Vec<Arc<View>> {
+        self.shared.read().values().map(Handle::view).collect()
+    }
+
+    /// The last `lines` lines (at most [`LOG_LINES_MAX`]) of the desktop's running instance.
+    ///
+    /// # Errors
+    /// [`DesktopError::UnknownDesktop`], [`DesktopError::NotRunning`], or the engine's.
+    pub async fn logs(&self, uid: &Uid, lines: usize) -> Result<String, DesktopError> {
+        let view = self
+            .view(uid)
+            .ok_or_else(|| DesktopError::UnknownDesktop(uid.clone()))?;
+        let Some(id) = &view.claimed else {
+            return match view.failure.as_ref().and_then(FailReason::logs) {
+                Some(logs) => Ok(logs.to_owned()),
+                None => Err(DesktopError::NotRunning(uid.clone())),
+            };
+        };
+        match self.shared.engine.logs(id, lines.min(LOG_LINES_MAX)).await {
+            Ok(logs) => Ok(logs),
+            Err(EngineError::Gone) => Err(DesktopError::NotRunning(uid.clone())),
+            Err(error) => Err(DesktopError::Failed(FailReason::Engine(error))),
+        }
+    }
+
+    /// Why the engine does not answer, if it does not, as far as its events tell.
+    pub fn outage(&self) -> Option<Arc<String>> {
+        self.shared.outage.load_full()
+    }
+
+    /// The curated list as it is in force now.
+    pub fn catalog(&self) -> Arc<crate::catalog::Catalog> {
+        self.shared.catalog.current()
+    }
+
+    /// Ends all drivers when the guard is dropped. Instances go on running.
+    #[must_use]
+    pub fn end_with(&self) -> DropGuard {
+        self.shared.ended.clone().drop_guard()
+    }
+
+    /// Tells everybody who is connected that the service ends. The desktops go on running, and
+    /// the next service adopts them.
+    pub fn begin_shutdown(&self) {
+        for handle in self.shared.read().values() {
+            handle.send(Message::ServiceShutdown);
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn app(&self, name: &str) -> Option<Arc<App>> {
+        self.catalog.current().app(name).cloned()
+    }
+
+    pub(super) fn get(&self, uid: &Uid) -> Option<Handle> {
+        self.read().get(uid).cloned()
+    }
+
+    /// Removes a driver that is done, unless its uid belongs to a newer one already.
+    pub(super) fn remove(&self, uid: &Uid, inbox: &mpsc::UnboundedSender<Message>) {
+        let mut desktops = self.write();
+        if desktops
+            .get(uid)
+            .is_some_and(|current| current.leads_to(inbox))
+        {
+            desktops.remove(uid);
+        }
+    }
+
+    /// Whether the host has room for one more desktop.
+    pub(super) fn admit(&self) -> Result<(), FailReason> {
+        admission::memory(self.settings.memory_reserve)
+    }
+
+    pub(super) fn handles(&self) -> Vec<Handle> {
+        self.read().values().cloned().collect()
+    }
+
+    // A panic while a lock is held cannot leave the map half-changed: go on with it.
+    fn read(&self) -> impl std::ops::Deref<Target = HashMap<Uid, Handle>> {
+        self.desktops.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> impl std::ops::DerefMut<Target = HashMap<Uid, Handle>> {
+        self.desktops
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn error_of(refusal: Refusal, uid: &Uid, stream: &str) -> DesktopError {
+    match refusal {
+        Refusal::Gone => DesktopError::UnknownDesktop(uid.clone()),
+        Refusal::NotRunning => DesktopError::NotRunning(uid.clone()),
+        Refusal::UnknownStream(known) => DesktopError::UnknownStream {
+            name: stream.to_owned(),
+            known,
+        },
+        Refusal::Failed(reason) => DesktopError::Failed(reason),
+    }
+}

@@ -1,0 +1,151 @@
+//! What the store and the drivers believe against what the engine has: at the start, whenever the
+//! engine comes back, and from time to time.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use super::driver::{Handle, Message};
+use super::manager::Manager;
+use crate::engine::{EngineError, EngineEvent, Exit, Found, Instance, InstanceId};
+
+/// How often everything is compared although no event asked for it.
+const PERIOD: Duration = Duration::from_secs(30);
+
+/// Follows the engine's events and reconciles, for as long as it is polled.
+pub async fn watch(manager: Manager) {
+    let mut events = manager.shared.engine.events();
+    let mut clock = interval_at(Instant::now() + PERIOD, PERIOD);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            event = events.next() => match event {
+                Some(EngineEvent::Connected) => manager.compare_aside(),
+                Some(EngineEvent::Disconnected(reason)) => {
+                    tracing::error!(%reason, "the container engine does not answer");
+                    manager.shared.outage.store(Some(reason.into()));
+                }
+                Some(EngineEvent::Exited(id, exit)) => manager.ended(&id, exit),
+                None => return,
+            },
+            _ = clock.tick() => manager.compare_aside(),
+        }
+    }
+}
+
+impl Manager {
+    /// Compares once: adopts what runs and nobody claims, reports what is claimed and does not run,
+    /// and removes what is of no use.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn reconcile(&self) -> Result<(), EngineError> {
+        let _turn = self.shared.comparing.lock().await;
+        let outcome = self.compare().await;
+        match &outcome {
+            Ok(()) => {
+                if self.shared.outage.swap(None).is_some() {
+                    tracing::info!("the container engine answers");
+                }
+                self.shared.compared.send_replace(true);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "desktops could not be compared with the container engine");
+                self.shared.outage.store(Some(error.to_string().into()));
+            }
+        }
+        outcome
+    }
+
+    async fn compare(&self) -> Result<(), EngineError> {
+        // Before the list: what was ready then and is not in it is gone. What became ready later
+        // may be missing in it for that reason alone.
+        let ready = self.claims(|handle| handle.view().instance.is_some());
+        let claimed_before = self.claims(|_| true);
+        let found = self.shared.engine.list().await?;
+        // What is in the list and was started meanwhile is claimed by now, because a run is claimed
+        // before its container is made; what was claimed before and is not any more has ended.
+        let claimed_after = self.claims(|_| true);
+        let running: HashSet<&InstanceId> = found
+            .iter()
+            .filter_map(|found| match found {
+                Found::Running(instance) => Some(&instance.id),
+                Found::Remains(_) => None,
+            })
+            .collect();
+        for id in ready.iter().filter(|id| !running.contains(id)) {
+            self.ended(id, Exit::default());
+        }
+        for found in found {
+            if claimed_before.contains(found.id()) || claimed_after.contains(found.id()) {
+                continue;
+            }
+            match found {
+                Found::Running(instance) => self.adopt(instance),
+                // It may be on its way to being removed by somebody else already.
+                Found::Remains(id) => self.remove_orphan(id, Duration::ZERO),
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands a running instance to its desktop, with the key it was started with before anybody else
+    /// can have it.
+    fn adopt(&self, instance: Instance) {
+        let handle = self.shared.get(&instance.uid);
+        let Some(handle) = handle.filter(|handle| handle.view().claimed.is_none()) else {
+            // Its desktop is forgotten, or runs as another instance.
+            return self.remove_orphan(instance.id, self.shared.settings.timers.stop_grace);
+        };
+        match self
+            .shared
+            .keys
+            .lease(&instance.uid, Some(instance.key), None)
+        {
+            Ok(key) => handle.send(Message::Found(Box::new(instance), key)),
+            Err(_) => {
+                tracing::error!(uid = %instance.uid, "a running desktop cannot be adopted: all ports of PORT_RANGE_START..PORT_RANGE_END are in use");
+            }
+        }
+    }
+
+    /// In a task of its own, so that it holds up neither events nor the comparison.
+    fn compare_aside(&self) {
+        let manager = self.clone();
+        // Its errors are logged and shown as an outage.
+        tokio::spawn(async move { drop(manager.reconcile().await) });
+    }
+
+    fn remove_orphan(&self, id: InstanceId, grace: Duration) {
+        let engine = Arc::clone(&self.shared.engine);
+        tokio::spawn(async move {
+            tracing::info!(instance = %id, "removing an instance that belongs to no desktop");
+            if let Err(error) = engine.stop(&id, grace).await {
+                tracing::warn!(instance = %id, %error, "it could not be removed");
+            }
+        });
+    }
+
+    fn ended(&self, id: &InstanceId, exit: Exit) {
+        let holder = self
+            .shared
+            .handles()
+            .into_iter()
+            .find(|handle| handle.view().claimed.as_ref() == Some(id));
+        if let Some(handle) = holder {
+            handle.send(Message::Ended(id.clone(), exit));
+        }
+    }
+
+    fn claims(&self, of: impl Fn(&Handle) -> bool) -> HashSet<InstanceId> {
+        self.shared
+            .handles()
+            .iter()
+            .filter(|handle| of(handle))
+            .filter_map(|handle| handle.view().claimed.clone())
+            .collect()
+    }
+}

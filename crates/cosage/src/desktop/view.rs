@@ -1,0 +1,73 @@
+//! What others see of a desktop without asking its driver.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::failure::FailReason;
+use super::lease::EndReason;
+use super::{DesktopRecord, StreamKey};
+use crate::engine::{Instance, InstanceId};
+
+/// Where a desktop is, for those who look on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing of it runs.
+    Asleep,
+    /// Its instance is being started.
+    Starting,
+    /// It answers.
+    Ready,
+    /// It is being ended.
+    Stopping,
+    /// It is being ended and will be started again, because somebody asked for it meanwhile.
+    Restarting,
+    /// Its last start failed.
+    Failed,
+}
+
+/// A picture of a desktop at one moment, made by its driver after each change and read by
+/// everybody else without waiting.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// What is remembered of it.
+    pub record: Arc<DesktopRecord>,
+    /// Where it is.
+    pub phase: Phase,
+    /// Since when it is there.
+    pub since: Timestamp,
+    /// Its stream key, while it has one.
+    pub key: Option<StreamKey>,
+    /// How many viewers hold a lease.
+    pub viewers: usize,
+    /// When it will be stopped if nothing else happens, and why; `None` is "not by itself".
+    pub until: Option<(Timestamp, EndReason)>,
+    /// Why its last start failed.
+    pub failure: Option<FailReason>,
+    /// Its instance, once it is known.
+    pub instance: Option<Arc<Instance>>,
+    /// The run that belongs to it, also while it is being started or ended.
+    pub claimed: Option<InstanceId>,
+}
+
+impl View {
+    /// The first picture, of a desktop of which nothing runs.
+    pub fn asleep(record: Arc<DesktopRecord>) -> Self {
+        Self {
+            record,
+            phase: Phase::Asleep,
+            since: Timestamp::now(),
+            key: None,
+            viewers: 0,
+            until: None,
+            failure: None,
+            instance: None,
+            claimed: None,
+        }
+    }
+
+    /// The key under which it can be looked at right now.
+    pub fn ready_key(&self) -> Option<StreamKey> {
+        self.key.filter(|_| self.phase == Phase::Ready)
+    }
+}

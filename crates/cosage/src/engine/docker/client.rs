@@ -1,0 +1,393 @@
+//! The connection to the engine, time limits, and what its refusals mean.
+
+use std::error::Error as _;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use bollard::API_DEFAULT_VERSION;
+use bollard::errors::Error;
+
+use super::super::EngineError;
+
+/// For what only reads.
+pub(super) const READ_LIMIT: Duration = Duration::from_secs(10);
+
+/// For an order: create, start, remove.
+pub(super) const ORDER_LIMIT: Duration = Duration::from_secs(60);
+
+/// The client's own limit, in seconds. Every call here has a limit that is meant for it, and this
+/// one must only never be the shorter.
+const CLIENT_LIMIT: u64 = 24 * 60 * 60;
+
+/// Where the engine is, seen from the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Location {
+    /// On a socket of this host's file system.
+    Socket,
+    /// On a TCP port of this host.
+    Loopback,
+    /// On another host, as far as its address says.
+    Elsewhere,
+}
+
+/// A client that is made when it is first needed, because bollard wants the socket to exist when
+/// it is made and the engine may come up after the service.
+pub(super) struct Client {
+    address: Address,
+    made: OnceLock<bollard::Docker>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Address {
+    Socket(String),
+    Plain(String),
+    Tls {
+        address: String,
+        certificates: PathBuf,
+    },
+}
+
+impl Client {
+    /// Checks `host`, a value of `DOCKER_HOST`, and connects to nothing yet. `certificates` is the
+    /// directory with `ca.pem`, `cert.pem` and `key.pem`, where the engine is spoken to over TLS.
+    pub(super) fn new(
+        host: Option<&str>,
+        certificates: Option<&Path>,
+    ) -> Result<Self, EngineError> {
+        let client = Self {
+            address: parse(host, certificates)?,
+            made: OnceLock::new(),
+        };
+        // Certificates that cannot be read do not come up by themselves, unlike an engine.
+        if let Address::Tls { .. } = client.address {
+            client.get()?;
+        }
+        Ok(client)
+    }
+
+    /// The client, or why there is none yet.
+    pub(super) fn get(&self) -> Result<&bollard::Docker, EngineError> {
+        if let Some(docker) = self.made.get() {
+            return Ok(docker);
+        }
+        let docker = match &self.address {
+            Address::Socket(path) => {
+                bollard::Docker::connect_with_unix(path, CLIENT_LIMIT, API_DEFAULT_VERSION)
+            }
+            Address::Plain(address) => {
+                bollard::Docker::connect_with_http(address, CLIENT_LIMIT, API_DEFAULT_VERSION)
+            }
+            Address::Tls {
+                address,
+                certificates,
+            } => bollard::Docker::connect_with_ssl(
+                address,
+                &certificates.join("key.pem"),
+                &certificates.join("cert.pem"),
+                &certificates.join("ca.pem"),
+                CLIENT_LIMIT,
+                API_DEFAULT_VERSION,
+            ),
+        }
+        .map_err(|error| self.explain(error))?;
+        Ok(self.made.get_or_init(|| docker))
+    }
+
+    pub(super) fn location(&self) -> Location {
+        let address = match &self.address {
+            Address::Socket(_) => return Location::Socket,
+            Address::Plain(address) | Address::Tls { address, .. } => address,
+        };
+        let host = address
+            .rsplit_once(':')
+            .map_or(address.as_str(), |(host, _)| host)
+            .trim_matches(['[', ']']);
+        let loopback = host == "localhost"
+            || host
+                .parse::<IpAddr>()
+                .is_ok_and(|address| address.is_loopback());
+        if loopback {
+            Location::Loopback
+        } else {
+            Location::Elsewhere
+        }
+    }
+
+    /// What a failed call means, in words that name the next step.
+    pub(super) fn explain(&self, error: Error) -> EngineError {
+        match error {
+            Error::DockerResponseServerError {
+                status_code,
+                message,
+            } => refusal(status_code, message),
+            Error::DockerStreamError { error } => refusal(500, error),
+            Error::SocketNotFoundError(_) => {
+                EngineError::Unavailable(self.unreachable(io::ErrorKind::NotFound, ""))
+            }
+            Error::RequestTimeoutError => EngineError::Unavailable(format!(
+                "{} takes calls, and one was not answered in time; look at: systemctl status docker",
+                self.name()
+            )),
+            error => {
+                let kind = io_kind(&error).unwrap_or(io::ErrorKind::Other);
+                EngineError::Unavailable(self.unreachable(kind, &chain(&error)))
+            }
+        }
+    }
+
+    fn unreachable(&self, kind: io::ErrorKind, detail: &str) -> String {
+        let name = self.name();
+        match kind {
+            io::ErrorKind::NotFound => format!(
+                "there is no socket {name}; start Docker (systemctl start docker), or say with DOCKER_HOST where it is"
+            ),
+            io::ErrorKind::PermissionDenied => format!(
+                "no right to use {name}; run the service as root or as a member of the group 'docker'"
+            ),
+            io::ErrorKind::ConnectionRefused => format!(
+                "nobody listens on {name}; start Docker (systemctl start docker), or say with DOCKER_HOST where it is"
+            ),
+            _ => format!("{name}: {detail}"),
+        }
+    }
+
+    fn name(&self) -> &str {
+        match &self.address {
+            Address::Socket(path) => path,
+            Address::Plain(address) | Address::Tls { address, .. } => address,
+        }
+    }
+}
+
+/// Waits for a call, but not longer than `limit`.
+pub(super) async fn limited<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    tokio::time::timeout(limit, call)
+        .await
+        .unwrap_or(Err(Error::RequestTimeoutError))
+}
+
+/// A refusal that the caller can do something about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The image is not there.
+    ImageMissing,
+    /// The network is not there, or two have its name.
+    NetworkMissing,
+    /// Another container has the name.
+    NameTaken,
+    /// The container is not there.
+    Missing,
+    /// Somebody else removes it already.
+    BeingRemoved,
+    /// Anything else.
+    Other,
+}
+
+/// Sorts an error. The engine's texts are looked at only where its status code is ambiguous.
+pub(super) fn sort(error: &Error) -> Refusal {
+    let Error::DockerResponseServerError {
+        status_code,
+        message,
+    } = error
+    else {
+        return Refusal::Other;
+    };
+    let message = message.to_lowercase();
+    match status_code {
+        404 if message.contains("no such image") => Refusal::ImageMissing,
+        404 if message.contains("network") => Refusal::NetworkMissing,
+        404 => Refusal::Missing,
+        409 if message.contains("already in progress") => Refusal::BeingRemoved,
+        409 if message.contains("name") && message.contains("in use") => Refusal::NameTaken,
+        _ if message.contains("network") && message.contains("ambiguous") => {
+            Refusal::NetworkMissing
+        }
+        _ => Refusal::Other,
+    }
+}
+
+fn refusal(status: u16, message: String) -> EngineError {
+    const DISK: [&str; 2] = ["no space left on device", "disk quota exceeded"];
+    const RESOURCES: [&str; 8] = [
+        "cannot allocate memory",
+        "resource temporarily unavailable",
+        "too many open files",
+        // A bridge holds 1023 containers.
+        "exchange full",
+        "address pool",
+        "no available ip",
+        "port is already allocated",
+        "address already in use",
+    ];
+    let lower = message.to_lowercase();
+    if DISK.iter().any(|text| lower.contains(text)) {
+        EngineError::OutOfDisk(message)
+    } else if RESOURCES.iter().any(|text| lower.contains(text)) {
+        EngineError::OutOfResources(message)
+    } else if matches!(status, 502..=504) {
+        EngineError::Unavailable(message)
+    } else {
+        EngineError::Refused(message)
+    }
+}
+
+fn parse(host: Option<&str>, certificates: Option<&Path>) -> Result<Address, EngineError> {
+    let host = host.unwrap_or("unix:///var/run/docker.sock");
+    if host.starts_with('/') {
+        return Ok(Address::Socket(host.to_owned()));
+    }
+    let unusable = |what: &str| {
+        EngineError::Unavailable(format!(
+            "DOCKER_HOST={host}: {what}; it is unix:///path/of/the.sock or tcp://host:port"
+        ))
+    };
+    let (scheme, rest) = host
+        .split_once("://")
+        .ok_or_else(|| unusable("it has no scheme"))?;
+    let rest = rest.trim_end_matches('/');
+    if rest.is_empty() {
+        return Err(unusable("it names nothing"));
+    }
+    match (scheme, certificates) {
+        ("unix", _) => Ok(Address::Socket(rest.to_owned())),
+        ("tcp" | "http" | "https", Some(directory)) => Ok(Address::Tls {
+            address: rest.to_owned(),
+            certificates: directory.to_owned(),
+        }),
+        ("tcp" | "http", None) => Ok(Address::Plain(rest.to_owned())),
+        ("https", None) => Err(unusable(
+            "https needs DOCKER_CERT_PATH with ca.pem, cert.pem and key.pem",
+        )),
+        _ => Err(unusable("this scheme is not supported")),
+    }
+}
+
+fn io_kind(error: &Error) -> Option<io::ErrorKind> {
+    let mut cause = error.source();
+    if let Error::IOError { err } = error {
+        return Some(err.kind());
+    }
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return Some(error.kind());
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// An error with all its causes, since the outermost one of a connection says only that it failed.
+fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let part = error.to_string();
+        if !text.ends_with(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn docker_host_is_read_as_docker_reads_it() {
+        let location = |host| Client::new(Some(host), None).unwrap().location();
+        assert_eq!(location("unix:///run/podman/podman.sock"), Location::Socket);
+        assert_eq!(location("/run/docker.sock"), Location::Socket);
+        assert_eq!(location("tcp://127.0.0.1:2375"), Location::Loopback);
+        assert_eq!(location("tcp://[::1]:2375"), Location::Loopback);
+        assert_eq!(location("tcp://localhost:2375/"), Location::Loopback);
+        assert_eq!(location("tcp://10.0.0.7:2375"), Location::Elsewhere);
+        assert_eq!(location("tcp://proxy:2375"), Location::Elsewhere);
+        for host in [
+            "ssh://somewhere",
+            "2375",
+            "unix://",
+            "https://somewhere:2376",
+        ] {
+            let error = Client::new(Some(host), None).err().unwrap().to_string();
+            assert!(
+                error.contains("DOCKER_HOST") && error.contains(host),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn certificates_that_cannot_be_read_are_said_at_once() {
+        let error = Client::new(Some("tcp://somewhere:2376"), Some(Path::new("/nowhere")))
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(error.contains("/nowhere/ca.pem"), "{error}");
+    }
+
+    #[test]
+    fn refusals_are_sorted_by_what_can_be_done_about_them() {
+        let sorted = |status_code, message: &str| {
+            sort(&Error::DockerResponseServerError {
+                status_code,
+                message: message.to_owned(),
+            })
+        };
+        assert_eq!(
+            sorted(404, "No such image: network-tools:latest"),
+            Refusal::ImageMissing
+        );
+        assert_eq!(
+            sorted(404, "network cosage not found"),
+            Refusal::NetworkMissing
+        );
+        assert_eq!(
+            sorted(400, "network cosage is ambiguous (2 matches found on name)"),
+            Refusal::NetworkMissing
+        );
+        assert_eq!(sorted(404, "No such container: abc"), Refusal::Missing);
+        assert_eq!(
+            sorted(
+                409,
+                "Conflict. The container name \"/a\" is already in use by container \"b\"."
+            ),
+            Refusal::NameTaken
+        );
+        assert_eq!(
+            sorted(409, "removal of container abc is already in progress"),
+            Refusal::BeingRemoved
+        );
+        assert_eq!(sorted(500, "boom"), Refusal::Other);
+    }
+
+    #[test]
+    fn exhaustion_is_told_from_other_refusals() {
+        let explained = |message: &str| refusal(500, message.to_owned());
+        assert!(matches!(
+            explained("mkdir /var/lib/docker/x: no space left on device"),
+            EngineError::OutOfDisk(_)
+        ));
+        assert!(matches!(
+            explained("fork/exec /usr/bin/runc: cannot allocate memory"),
+            EngineError::OutOfResources(_)
+        ));
+        assert!(matches!(
+            explained("could not find an available, non-overlapping IPv4 address pool"),
+            EngineError::OutOfResources(_)
+        ));
+        assert!(matches!(explained("no"), EngineError::Refused(_)));
+        assert!(matches!(
+            refusal(503, "shutting down".to_owned()),
+            EngineError::Unavailable(_)
+        ));
+    }
+}

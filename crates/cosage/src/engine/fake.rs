@@ -1,0 +1,444 @@
+//! An engine in memory. Its desktops are listeners on loopback that speak enough RFB to be looked
+//! at, so everything above an engine can be tried and measured without one, by the hundred.
+//!
+//! Clones share one engine: what a service has started is still there for the next service that is
+//! given a clone, as containers are after a restart. [`Control`] makes it misbehave.
+
+mod server;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::{self, BoxStream, StreamExt};
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use self::server::{COLOUR, HEIGHT, WIDTH};
+use super::logs::last_lines;
+use super::{
+    ContainerSpec, Endpoint, Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId,
+    LaunchSpec, Protocol, Workload,
+};
+use crate::desktop::Uid;
+
+/// The exit code of a process that was killed: 128 and the number of the signal.
+const KILLED: i64 = 137;
+
+/// An engine in memory.
+#[derive(Clone, Default)]
+pub struct Fake {
+    shared: Arc<Shared>,
+}
+
+/// Makes a [`Fake`] do what engines do on bad days.
+#[derive(Clone)]
+pub struct Control {
+    shared: Arc<Shared>,
+}
+
+/// Whether an engine answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Power {
+    /// It answers.
+    #[default]
+    Up,
+    /// Every call is [`EngineError::Unavailable`]; desktops go on.
+    Down,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    events: broadcast::Sender<EngineEvent>,
+}
+
+#[derive(Default)]
+struct State {
+    power: Power,
+    instances: BTreeMap<InstanceId, Record>,
+    homes: BTreeSet<Uid>,
+    missing_images: BTreeSet<String>,
+    taken_names: BTreeSet<String>,
+    starts: usize,
+    start_delay: Duration,
+    start_error: Option<EngineError>,
+    stop_delay: Duration,
+    stop_error: Option<EngineError>,
+    banner_delay: Duration,
+}
+
+struct Record {
+    instance: Instance,
+    name: String,
+    logs: String,
+    life: Life,
+}
+
+enum Life {
+    /// The tasks that serve its streams; dropped with all their connections.
+    Running {
+        _servers: JoinSet<()>,
+    },
+    Ended(Exit),
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            state: Mutex::default(),
+            events: broadcast::Sender::new(256),
+        }
+    }
+}
+
+impl Fake {
+    /// An engine without any instance.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The handle that makes it misbehave.
+    pub fn control(&self) -> Control {
+        Control {
+            shared: self.shared.clone(),
+        }
+    }
+
+    async fn launch(
+        &self,
+        spec: &LaunchSpec,
+        container: &ContainerSpec,
+    ) -> Result<Instance, EngineError> {
+        let mut servers = JoinSet::new();
+        let mut endpoints = BTreeMap::new();
+        for (name, stream) in &container.streams {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+                .await
+                .map_err(|error| EngineError::OutOfResources(error.to_string()))?;
+            let address = listener
+                .local_addr()
+                .map_err(|error| EngineError::OutOfResources(error.to_string()))?;
+            match stream.protocol {
+                Protocol::Rfb => {
+                    let banner_delay = self.shared.lock().banner_delay;
+                    servers.spawn(server::rfb(
+                        listener,
+                        container.password.clone(),
+                        banner_delay,
+                    ));
+                }
+                Protocol::Tcp => {
+                    servers.spawn(server::echo(listener));
+                }
+                Protocol::Websocket => {
+                    return Err(EngineError::Refused(format!(
+                        "the fake engine has no WebSocket desktops, and stream '{name}' is one"
+                    )));
+                }
+            }
+            let endpoint = Endpoint {
+                address,
+                protocol: stream.protocol,
+                path: stream.path.clone(),
+                presence: stream.presence,
+            };
+            endpoints.insert(name.clone(), endpoint);
+        }
+        let instance = Instance {
+            id: spec.instance.clone(),
+            uid: spec.uid.clone(),
+            app: spec.app.clone(),
+            key: spec.key,
+            endpoints,
+            password: container.password.clone(),
+            started_at: Timestamp::now(),
+        };
+        let mut state = self.shared.lock();
+        state.make_way(&container.name, &spec.uid)?;
+        if container.home.is_some() {
+            state.homes.insert(spec.uid.clone());
+        }
+        state.instances.insert(
+            spec.instance.clone(),
+            Record {
+                instance: instance.clone(),
+                name: container.name.clone(),
+                logs: String::new(),
+                life: Life::Running { _servers: servers },
+            },
+        );
+        Ok(instance)
+    }
+}
+
+#[async_trait]
+impl Engine for Fake {
+    async fn start(
+        &self,
+        spec: &LaunchSpec,
+        cancel: &CancellationToken,
+    ) -> Result<Instance, EngineError> {
+        let Workload::Container(container) = &spec.workload else {
+            return Err(EngineError::Refused(
+                "this engine runs containers, and nothing else".to_owned(),
+            ));
+        };
+        let delay = {
+            let mut state = self.shared.up()?;
+            state.starts += 1;
+            if cancel.is_cancelled() {
+                return Err(EngineError::Cancelled);
+            }
+            if let Some(error) = &state.start_error {
+                return Err(error.clone());
+            }
+            if state.missing_images.contains(&container.image) {
+                return Err(EngineError::ImageMissing {
+                    image: container.image.clone(),
+                    hint: container.image_hint.clone(),
+                });
+            }
+            state.start_delay
+        };
+        pause(delay).await;
+        // The order is carried out by now, or it never will be.
+        drop(self.shared.up()?);
+        if cancel.is_cancelled() {
+            return Err(EngineError::Cancelled);
+        }
+        self.launch(spec, container).await
+    }
+
+    async fn stop(&self, instance: &InstanceId, grace: Duration) -> Result<(), EngineError> {
+        let (delay, exit) = {
+            let state = self.shared.up()?;
+            if let Some(error) = &state.stop_error {
+                return Err(error.clone());
+            }
+            match state.instances.get(instance).map(|record| &record.life) {
+                None => return Ok(()),
+                Some(Life::Ended(_)) => (Duration::ZERO, 0),
+                Some(Life::Running { .. }) if state.stop_delay < grace => (state.stop_delay, 0),
+                Some(Life::Running { .. }) => (grace, KILLED),
+            }
+        };
+        pause(delay).await;
+        let mut state = self.shared.up()?;
+        self.shared.end(&mut state, instance, with_code(exit));
+        state.instances.remove(instance);
+        Ok(())
+    }
+
+    async fn list(&self) -> Result<Vec<Found>, EngineError> {
+        let state = self.shared.up()?;
+        let found = state.instances.values().map(|record| match record.life {
+            Life::Running { .. } => Found::Running(record.instance.clone()),
+            Life::Ended(_) => Found::Remains(record.instance.id.clone()),
+        });
+        Ok(found.collect())
+    }
+
+    async fn logs(&self, instance: &InstanceId, lines: usize) -> Result<String, EngineError> {
+        let state = self.shared.up()?;
+        let record = state.instances.get(instance).ok_or(EngineError::Gone)?;
+        let all: Vec<&str> = record.logs.split_inclusive('\n').collect();
+        let last = all.get(all.len().saturating_sub(lines)..);
+        Ok(last_lines(last.unwrap_or_default().concat().as_bytes()))
+    }
+
+    async fn exit(&self, instance: &InstanceId) -> Result<Option<Exit>, EngineError> {
+        let state = self.shared.up()?;
+        let record = state.instances.get(instance).ok_or(EngineError::Gone)?;
+        match record.life {
+            Life::Running { .. } => Ok(None),
+            Life::Ended(exit) => Ok(Some(exit)),
+        }
+    }
+
+    async fn delete_home(&self, uid: &Uid) -> Result<(), EngineError> {
+        self.shared.up()?.homes.remove(uid);
+        Ok(())
+    }
+
+    async fn ping(&self) -> Result<(), EngineError> {
+        self.shared.up().map(drop)
+    }
+
+    fn events(&self) -> BoxStream<'static, EngineEvent> {
+        // Subscribed under the lock: whatever changes after this call is seen.
+        let state = self.shared.lock();
+        let receiver = self.shared.events.subscribe();
+        let first = (state.power == Power::Up).then_some(EngineEvent::Connected);
+        let later = stream::unfold(receiver, |mut receiver| async {
+            match receiver.recv().await {
+                Ok(event) => Some((event, receiver)),
+                // What was missed is unknown, which is what this event means.
+                Err(RecvError::Lagged(_)) => Some((EngineEvent::Connected, receiver)),
+                Err(RecvError::Closed) => None,
+            }
+        });
+        stream::iter(first).chain(later).boxed()
+    }
+}
+
+impl Control {
+    /// Stops answering, or answers again.
+    pub fn set_power(&self, power: Power) {
+        let mut state = self.shared.lock();
+        if state.power == power {
+            return;
+        }
+        state.power = power;
+        self.shared.report(match power {
+            Power::Up => EngineEvent::Connected,
+            Power::Down => EngineEvent::Disconnected("it was switched off".to_owned()),
+        });
+    }
+
+    /// How long every start takes from now on.
+    pub fn set_start_delay(&self, delay: Duration) {
+        self.shared.lock().start_delay = delay;
+    }
+
+    /// What every start answers from now on; `None` is to work.
+    pub fn set_start_error(&self, error: Option<EngineError>) {
+        self.shared.lock().start_error = error;
+    }
+
+    /// How long an instance takes to end when it is asked to; beyond its grace it is killed.
+    pub fn set_stop_delay(&self, delay: Duration) {
+        self.shared.lock().stop_delay = delay;
+    }
+
+    /// What every stop answers from now on; `None` is to work.
+    pub fn set_stop_error(&self, error: Option<EngineError>) {
+        self.shared.lock().stop_error = error;
+    }
+
+    /// How long instances that are started from now on keep an RFB connection waiting for the
+    /// banner.
+    pub fn set_banner_delay(&self, delay: Duration) {
+        self.shared.lock().banner_delay = delay;
+    }
+
+    /// Lets this image be missing, as none is otherwise.
+    pub fn lose_image(&self, image: &str) {
+        self.shared.lock().missing_images.insert(image.to_owned());
+    }
+
+    /// Lets somebody else have a container of this name.
+    pub fn take_name(&self, name: &str) {
+        self.shared.lock().taken_names.insert(name.to_owned());
+    }
+
+    /// Ends an instance as if its main process had ended by itself.
+    pub fn end(&self, instance: &InstanceId, exit: Exit) {
+        let mut state = self.shared.lock();
+        self.shared.end(&mut state, instance, exit);
+    }
+
+    /// Removes an instance as if somebody had done so past the service.
+    pub fn remove(&self, instance: &InstanceId) {
+        let mut state = self.shared.lock();
+        self.shared.end(&mut state, instance, with_code(KILLED));
+        state.instances.remove(instance);
+    }
+
+    /// Lets an instance write `text`.
+    pub fn write_log(&self, instance: &InstanceId, text: &str) {
+        if let Some(record) = self.shared.lock().instances.get_mut(instance) {
+            record.logs.push_str(text);
+        }
+    }
+
+    /// How many starts were asked for, failed ones included.
+    pub fn starts(&self) -> usize {
+        self.shared.lock().starts
+    }
+
+    /// The instances that run now.
+    pub fn running(&self) -> Vec<InstanceId> {
+        let state = self.shared.lock();
+        let running = state
+            .instances
+            .values()
+            .filter(|record| matches!(record.life, Life::Running { .. }));
+        running.map(|record| record.instance.id.clone()).collect()
+    }
+
+    /// Whether the desktop has a home volume.
+    pub fn has_home(&self, uid: &Uid) -> bool {
+        self.shared.lock().homes.contains(uid)
+    }
+}
+
+impl Shared {
+    /// The state also after a panic elsewhere: every change of it is made in one step.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn up(&self) -> Result<MutexGuard<'_, State>, EngineError> {
+        let state = self.lock();
+        match state.power {
+            Power::Up => Ok(state),
+            Power::Down => Err(EngineError::Unavailable("it is switched off".to_owned())),
+        }
+    }
+
+    fn end(&self, state: &mut State, instance: &InstanceId, exit: Exit) {
+        let Some(record) = state.instances.get_mut(instance) else {
+            return;
+        };
+        if let Life::Running { .. } = record.life {
+            record.life = Life::Ended(exit);
+            // An engine that does not answer reports nothing either.
+            if state.power == Power::Up {
+                self.report(EngineEvent::Exited(instance.clone(), exit));
+            }
+        }
+    }
+
+    fn report(&self, event: EngineEvent) {
+        // An error says that nobody listens.
+        let _ = self.events.send(event);
+    }
+}
+
+impl State {
+    /// Removes what has the name and is left of an earlier run.
+    fn make_way(&mut self, name: &str, uid: &Uid) -> Result<(), EngineError> {
+        let in_the_way = |record: &Record| {
+            record.name == name
+                && record.instance.uid != *uid
+                && matches!(record.life, Life::Running { .. })
+        };
+        if self.taken_names.contains(name) || self.instances.values().any(in_the_way) {
+            return Err(EngineError::NameTaken {
+                name: name.to_owned(),
+            });
+        }
+        self.instances.retain(|_, record| record.name != name);
+        Ok(())
+    }
+}
+
+/// Sleeps, unless there is nothing to wait for: then it does not even give up its turn.
+async fn pause(delay: Duration) {
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
+}
+
+fn with_code(code: i64) -> Exit {
+    Exit {
+        code: Some(code),
+        out_of_memory: false,
+    }
+}

@@ -1,0 +1,271 @@
+//! Stream requests: a client's WebSocket on one side, an instance on the other, and a [`Lease`]
+//! that is held for exactly as long.
+//!
+//! The route's handler takes the [`Upgrade`] out of the request, obtains the lease, and calls
+//! [`Gateway::connect`]; everything after that happens in a task of its own.
+
+mod buffer;
+mod dial;
+mod ending;
+pub mod frame;
+mod passthrough;
+pub mod probe;
+mod relay;
+mod socket;
+mod upgrade;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use tokio::net::TcpStream;
+use tokio_util::task::TaskTracker;
+
+pub use self::upgrade::{Refusal, Upgrade};
+
+use self::buffer::Pool;
+use self::dial::Turns;
+use self::ending::Ending;
+use self::frame::Tracker;
+use self::passthrough::Agreed;
+use self::relay::{Framing, Relay, Start};
+use self::socket::{ClientSocket, Parts};
+use self::upgrade::{Pending, UpgradeError};
+use crate::desktop::lease::Lease;
+use crate::engine::Protocol;
+
+/// What an operator can change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GatewaySettings {
+    /// A client to which nothing was sent for this long gets a ping, so that proxies let a still screen
+    /// live; one that gives no sign of life for three times as long is given up.
+    pub ping_interval: Duration,
+    /// How long a request for an instance that is a WebSocket server is held until that agrees.
+    pub websocket_bound: Duration,
+}
+
+impl Default for GatewaySettings {
+    fn default() -> Self {
+        Self {
+            ping_interval: Duration::from_secs(20),
+            websocket_bound: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What went through, since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Connections at present.
+    pub connected: AtomicU64,
+    /// Bytes of payload from clients to instances; of whole frames where they pass through untouched.
+    pub bytes_to_upstream: AtomicU64,
+    /// Bytes of payload from instances to clients; of whole frames where they pass through untouched.
+    pub bytes_to_client: AtomicU64,
+}
+
+/// All connections of clients to instances. Clones are the same gateway.
+#[derive(Clone)]
+pub struct Gateway {
+    settings: GatewaySettings,
+    pool: Pool,
+    counters: Arc<Counters>,
+    turns: Turns,
+    relays: TaskTracker,
+}
+
+/// Counts a connection for as long as it lives.
+struct Connected(Arc<Counters>);
+
+impl Gateway {
+    /// A gateway without connections.
+    pub fn new(settings: GatewaySettings) -> Self {
+        Self {
+            settings,
+            pool: Pool::default(),
+            counters: Arc::default(),
+            turns: Turns::default(),
+            relays: TaskTracker::new(),
+        }
+    }
+
+    /// Answers a request for the stream that `lease` gives the right to. The lease is dropped when
+    /// the connection is over, or at once when there is none.
+    ///
+    /// An instance that is a WebSocket server has to agree before the client is answered; one that
+    /// does not in time is a 502 or 504. Every other failure closes the WebSocket with a reason.
+    pub async fn connect(&self, upgrade: Upgrade, lease: Lease) -> Response {
+        let gateway = self.clone();
+        match lease.endpoint().protocol {
+            Protocol::Rfb | Protocol::Tcp => {
+                let (response, pending) = upgrade.accept();
+                self.relays
+                    .spawn(async move { gateway.terminate(pending, lease).await });
+                response
+            }
+            Protocol::Websocket => {
+                let bound = self.settings.websocket_bound;
+                let agreed = tokio::select! {
+                    agreed = passthrough::open(lease.endpoint(), &upgrade, bound) => agreed,
+                    reason = lease.ended() => {
+                        let details = format!("{}; ask for the desktop again", Ending::Lease(reason));
+                        Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "desktop_ended", details))
+                    }
+                };
+                match agreed {
+                    Ok(mut agreed) => {
+                        let (response, pending) = upgrade.accept_with(agreed.protocol.take());
+                        self.relays
+                            .spawn(async move { gateway.pass(pending, agreed, lease).await });
+                        response
+                    }
+                    Err(refusal) => refusal.into_response(),
+                }
+            }
+        }
+    }
+
+    /// What went through.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Waits until all connections are over, which their leases' end brings about within a few seconds.
+    pub async fn drained(&self) {
+        self.relays.close();
+        self.relays.wait().await;
+    }
+
+    /// The gateway is the WebSocket server.
+    async fn terminate(self, pending: Pending, lease: Lease) {
+        let _connected = Connected::new(&self.counters);
+        // In a box of its own, so that the task does not keep room for it while it relays.
+        let opened = Box::pin(self.open(pending, &lease)).await;
+        let ending = match opened {
+            Some(start) => Relay::new(start).run(&lease).await,
+            None => return,
+        };
+        report(&lease, &ending);
+    }
+
+    /// Everything before the first byte is relayed; `None` when it ended before.
+    async fn open(&self, pending: Pending, lease: &Lease) -> Option<Start> {
+        let (client, read_ahead) = connection(pending).await?;
+        let mut socket = ClientSocket::new(client, read_ahead);
+        let opened = tokio::select! {
+            opened = async {
+                match lease.endpoint().protocol {
+                    Protocol::Rfb => dial::rfb(&mut socket, lease, &self.turns).await,
+                    Protocol::Tcp | Protocol::Websocket => dial::tcp(lease.endpoint().address).await,
+                }
+            } => opened,
+            reason = lease.ended() => Err(Ending::Lease(reason)),
+        };
+        let Parts {
+            stream,
+            decoder,
+            payload,
+            ending,
+        } = socket.into_parts();
+        match opened {
+            Ok(upstream) => Some(Start {
+                to_upstream: payload,
+                ending,
+                ..self.start(stream, upstream, Framing::Terminated(decoder))
+            }),
+            Err(ending) => {
+                report(lease, &ending);
+                relay::refuse(stream, decoder, &ending, &self.pool).await;
+                None
+            }
+        }
+    }
+
+    /// The instance is the WebSocket server.
+    async fn pass(self, pending: Pending, agreed: Agreed, lease: Lease) {
+        let _connected = Connected::new(&self.counters);
+        let Some((client, read_ahead)) = Box::pin(connection(pending)).await else {
+            return;
+        };
+        let mut from_client = Tracker::default();
+        from_client.advance(&read_ahead);
+        let ending = from_client.closed().then_some(Ending::ClientClosed(None));
+        let framing = Framing::Passed {
+            from_client,
+            from_upstream: Tracker::default(),
+        };
+        let start = Start {
+            to_upstream: read_ahead,
+            to_client: agreed.read_ahead,
+            ending,
+            ..self.start(client, agreed.stream, framing)
+        };
+        let ending = Relay::new(start).run(&lease).await;
+        report(&lease, &ending);
+    }
+
+    fn start(&self, client: TcpStream, upstream: TcpStream, framing: Framing) -> Start {
+        Start {
+            client,
+            upstream,
+            framing,
+            to_upstream: Vec::new(),
+            to_client: Vec::new(),
+            ending: None,
+            ping_interval: self.settings.ping_interval,
+            pool: self.pool.clone(),
+            counters: Arc::clone(&self.counters),
+        }
+    }
+}
+
+/// The client's connection, set up for small messages that must not wait for each other.
+async fn connection(pending: Pending) -> Option<(TcpStream, Vec<u8>)> {
+    let connection = async {
+        let (client, read_ahead) = pending.connection().await?;
+        client.set_nodelay(true)?;
+        Ok::<_, UpgradeError>((client, read_ahead))
+    };
+    match connection.await {
+        Ok(connection) => Some(connection),
+        Err(error @ (UpgradeError::Gone(_) | UpgradeError::Io(_))) => {
+            tracing::debug!(%error, "a client left before its WebSocket was open");
+            None
+        }
+        Err(error @ UpgradeError::NotTcp) => {
+            tracing::error!(%error, "a stream could not be opened");
+            None
+        }
+    }
+}
+
+fn report(lease: &Lease, ending: &Ending) {
+    let uid = &lease.instance().uid;
+    match ending {
+        Ending::UpstreamRefused(_) | Ending::UpstreamFailed(_) => {
+            tracing::warn!(%uid, %ending, "a stream ended");
+        }
+        Ending::ClientClosed(_)
+        | Ending::ClientGone
+        | Ending::ClientBroke(_)
+        | Ending::ClientSilent
+        | Ending::UpstreamClosed
+        | Ending::ViewerRefused(_)
+        | Ending::Lease(_) => tracing::info!(%uid, %ending, "a stream ended"),
+    }
+}
+
+impl Connected {
+    fn new(counters: &Arc<Counters>) -> Self {
+        counters.connected.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(counters))
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.connected.fetch_sub(1, Ordering::Relaxed);
+    }
+}

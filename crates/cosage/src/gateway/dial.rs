@@ -1,0 +1,159 @@
+//! The way from the gateway to an instance.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use rfb::{HandshakeError, client};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::ending::Ending;
+use super::socket::ClientSocket;
+use crate::desktop::lease::Lease;
+use crate::engine::VncPassword;
+
+/// How long connecting may take, retries included.
+const DIAL_BOUND: Duration = Duration::from_secs(5);
+
+/// How long both RFB handshakes may take together, connecting included.
+const HANDSHAKE_BOUND: Duration = Duration::from_secs(10);
+
+/// A desktop that has just started may be a moment late.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// A VNC server that has too many connections of others takes the next when one of them is through.
+const REFUSED_RETRY: Duration = Duration::from_millis(200);
+
+/// Handshakes that one VNC server is asked for at a time; viewers that come together take turns.
+///
+/// A VNC server's queue of connections is short (Xvnc's has five places), and one that overflows loses connections without
+/// a sign; and TigerVNC counts a connection as a failed one until it is through its handshake, and refuses the sixth.
+const HANDSHAKES_AT_A_TIME: usize = 2;
+
+/// The turns of viewers at each VNC server's handshake, for as long as somebody is there.
+#[derive(Clone, Default)]
+pub(super) struct Turns(Arc<Mutex<HashMap<SocketAddr, Weak<Semaphore>>>>);
+
+impl Turns {
+    fn at(&self, address: SocketAddr) -> Arc<Semaphore> {
+        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(turn) = turns.get(&address).and_then(Weak::upgrade) {
+            return turn;
+        }
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        let turn = Arc::new(Semaphore::new(HANDSHAKES_AT_A_TIME));
+        turns.insert(address, Arc::downgrade(&turn));
+        turn
+    }
+}
+
+/// Connects to an instance; retries for a while where nothing listens yet.
+pub(super) async fn tcp(address: SocketAddr) -> Result<TcpStream, Ending> {
+    let connect = async {
+        loop {
+            match TcpStream::connect(address).await {
+                Ok(stream) => return stream.set_nodelay(true).map(|()| stream),
+                Err(error) if may_pass(&error) => sleep(RETRY).await,
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    match timeout(DIAL_BOUND, connect).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(Ending::UpstreamRefused(format!(
+            "the desktop cannot be reached: {error}"
+        ))),
+        Err(_) => Err(Ending::UpstreamRefused(format!(
+            "the desktop took no connection within {} s",
+            DIAL_BOUND.as_secs()
+        ))),
+    }
+}
+
+/// Connects to a VNC server and shakes hands with it and, at the same time, with the viewer. The
+/// viewer's `ClientInit` has been passed on then.
+pub(super) async fn rfb(
+    viewer: &mut ClientSocket,
+    lease: &Lease,
+    turns: &Turns,
+) -> Result<TcpStream, Ending> {
+    let password = lease.instance().password.as_ref();
+    let handshakes = async {
+        let (mut server, ()) = tokio::try_join!(
+            vnc_server(lease.endpoint().address, password, turns),
+            async {
+                rfb::accept(&mut *viewer).await.map_err(|error| {
+                    let refused = || Ending::ViewerRefused(error.to_string());
+                    viewer.ending().unwrap_or_else(refused)
+                })?;
+                Ok(())
+            }
+        )?;
+        introduce(viewer, &mut server).await?;
+        Ok(server)
+    };
+    match timeout(HANDSHAKE_BOUND, handshakes).await {
+        Ok(result) => result,
+        Err(_) => Err(Ending::UpstreamRefused(format!(
+            "the RFB handshake took longer than {} s",
+            HANDSHAKE_BOUND.as_secs()
+        ))),
+    }
+}
+
+/// Connects to a VNC server and answers its password, when it is this viewer's turn.
+async fn vnc_server(
+    address: SocketAddr,
+    password: Option<&VncPassword>,
+    turns: &Turns,
+) -> Result<TcpStream, Ending> {
+    let turn = turns.at(address);
+    // The semaphore is never closed, so this is a permit.
+    let _permit = turn.acquire().await;
+    let begun = Instant::now();
+    loop {
+        let mut stream = tcp(address).await?;
+        match rfb::connect(&mut stream, password.map(VncPassword::reveal)).await {
+            Ok(_) => return Ok(stream),
+            Err(HandshakeError::Refused(_)) if begun.elapsed() < DIAL_BOUND => {
+                sleep(REFUSED_RETRY).await;
+            }
+            Err(error) => return Err(Ending::UpstreamRefused(error.to_string())),
+        }
+    }
+}
+
+/// Passes the viewer's `ClientInit` on, and says in the same breath that the screen's size may change.
+///
+/// TigerVNC drops a client that has not said so when another one resizes the screen, also one that has
+/// had no time to: viewers resize as soon as they connect, so of those that come together some would be
+/// lost. The viewer's own `SetEncodings` replaces this one, and nothing is sent before it asks for a picture.
+async fn introduce(viewer: &mut ClientSocket, server: &mut TcpStream) -> Result<(), Ending> {
+    let mut message = [0; 1 + client::RESIZABLE.len()];
+    let (shared, encodings) = message.split_at_mut(1);
+    if let Err(error) = viewer.read_exact(shared).await {
+        let refused = || Ending::ViewerRefused(error.to_string());
+        return Err(viewer.ending().unwrap_or_else(refused));
+    }
+    encodings.copy_from_slice(&client::RESIZABLE);
+    // One write, so that no other client's resizing comes in between.
+    server
+        .write_all(&message)
+        .await
+        .map_err(|error| Ending::UpstreamRefused(error.to_string()))
+}
+
+/// Whether an instance that starts can be the reason.
+fn may_pass(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::HostUnreachable
+    )
+}

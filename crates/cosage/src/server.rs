@@ -1,0 +1,133 @@
+//! The composition root: puts the parts together, and serves until it is told to end.
+
+mod compose;
+mod connections;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use self::compose::{ComposeError, compose, listen};
+use self::connections::serve;
+use crate::api::{self, AllowedOrigins, App, Routes};
+use crate::callback::Callbacks;
+use crate::catalog::CatalogHandle;
+use crate::desktop::keys::KeyTable;
+use crate::desktop::launch::Probe;
+use crate::desktop::manager::{Manager, Parts, Settings};
+use crate::desktop::reconcile;
+use crate::engine::{Endpoint, Engine, VncPassword};
+use crate::gateway::{self, Gateway, GatewaySettings};
+use crate::store::{Store, StoreError};
+
+/// How long the first comparison with the engine may hold up the start of the service. An engine
+/// that is slower is compared with when it answers.
+const FIRST_COMPARISON: Duration = Duration::from_secs(5);
+
+/// Everything a service is put together from.
+pub struct Service {
+    /// What runs instances.
+    pub engine: Arc<dyn Engine>,
+    /// What keeps records.
+    pub store: Arc<dyn Store>,
+    /// The curated list.
+    pub catalog: Arc<CatalogHandle>,
+    /// `PORT_RANGE_START..PORT_RANGE_END`.
+    pub ports: Range<u16>,
+    /// What the manager of desktops goes by.
+    pub settings: Settings,
+    /// What the gateway goes by.
+    pub gateway: GatewaySettings,
+    /// The way to SAGE3.
+    pub callbacks: Callbacks,
+    /// `STREAM_URL_TEMPLATE`.
+    pub stream_url_template: String,
+    /// `COSAGE_ALLOWED_ORIGINS`.
+    pub origins: AllowedOrigins,
+    /// How long viewers and requests may take to finish when the service ends.
+    pub shutdown_grace: Duration,
+}
+
+/// Where a service listens.
+pub struct Listeners {
+    /// For API and streams.
+    pub api: TcpListener,
+    /// For streams, and with [`Routes::All`] also for the API.
+    pub streams: Option<(TcpListener, Routes)>,
+}
+
+struct GatewayProbe;
+
+#[async_trait]
+impl Probe for GatewayProbe {
+    async fn ready(&self, endpoint: &Endpoint, password: Option<&VncPassword>) {
+        gateway::probe::ready(endpoint, password).await;
+    }
+}
+
+/// Runs a service until `shutdown`: then it takes nothing new, tells viewers, and waits for them
+/// within the grace period. Desktops go on running; the next service adopts them.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn run(
+    service: Service,
+    listeners: Listeners,
+    shutdown: CancellationToken,
+) -> Result<(), StoreError> {
+    let gateway = Gateway::new(service.gateway);
+    let manager = Manager::new(Parts {
+        engine: service.engine,
+        store: service.store,
+        catalog: service.catalog,
+        probe: Arc::new(GatewayProbe),
+        keys: KeyTable::new(service.ports),
+        settings: service.settings,
+    })
+    .await?;
+    let _drivers = manager.end_with();
+    // Before the first request: what runs is known, and its stream keys are not handed out again.
+    match timeout(FIRST_COMPARISON, manager.reconcile()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(_)) | Err(_) => tracing::error!("starting without the container engine"),
+    }
+    let watcher = tokio::spawn(reconcile::watch(manager.clone()));
+
+    let app = App {
+        manager: manager.clone(),
+        gateway: gateway.clone(),
+        callbacks: service.callbacks,
+        stream_url_template: service.stream_url_template.into(),
+        origins: service.origins,
+    };
+    let servers = TaskTracker::new();
+    if let Some((listener, routes)) = listeners.streams {
+        let router = api::router(app.clone(), routes);
+        servers.spawn(serve(listener, router, shutdown.clone()));
+    }
+    servers.spawn(serve(
+        listeners.api,
+        api::router(app, Routes::All),
+        shutdown.clone(),
+    ));
+    servers.close();
+
+    shutdown.cancelled().await;
+    tracing::info!("ending: desktops go on running and are adopted by the next start");
+    manager.begin_shutdown();
+    let finished = async {
+        servers.wait().await;
+        gateway.drained().await;
+    };
+    if timeout(service.shutdown_grace, finished).await.is_err() {
+        tracing::warn!("connections that did not end in time are cut off");
+    }
+    watcher.abort();
+    Ok(())
+}

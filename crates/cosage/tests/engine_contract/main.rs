@@ -1,0 +1,402 @@
+//! What every engine is held to: one list of tests, run on the fake engine and on Docker, and
+//! beside it what only Docker can get wrong.
+//!
+//! The tests on Docker are skipped, and say so, where no engine answers; with
+//! `COSAGE_REQUIRE_DOCKER` set they fail instead. They need the image `cosage/tiny:latest`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
+
+mod docker;
+mod docker_only;
+mod fake;
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use cosage::desktop::{StreamKey, Uid};
+use cosage::engine::{
+    ContainerSpec, Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId, LaunchSpec,
+    Workload,
+};
+use futures_util::future::join_all;
+use futures_util::{FutureExt, StreamExt};
+use rfb::client::{Client, Sharing};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An engine that is tested, and what has to be done to it from outside.
+#[async_trait]
+trait Fixture: Send + Sync {
+    /// A handle to the engine, as a service that has just started has it.
+    fn engine(&self) -> Arc<dyn Engine>;
+    /// A desktop with a VNC server, a password and a home volume.
+    fn desktop(&self, uid: &Uid) -> LaunchSpec;
+    /// A container that does nothing but write `lines` numbered lines first.
+    fn writer(&self, uid: &Uid, lines: usize) -> LaunchSpec;
+    /// Lets that container have written; nothing to do where it does so by itself.
+    fn write(&self, instance: &InstanceId, lines: usize);
+    /// A container that does not end when it is asked to.
+    fn stubborn(&self, uid: &Uid) -> LaunchSpec;
+    /// Lets starts take so long that they can be cancelled.
+    fn slow_down(&self);
+    /// Lets the image of this order be missing.
+    fn lose_image(&self, spec: &mut LaunchSpec);
+    /// Makes a container with the name of this one that is somebody else's.
+    async fn take_name(&self, spec: &LaunchSpec);
+    /// Whether that container is there and runs.
+    async fn name_is_taken(&self, spec: &LaunchSpec) -> bool;
+    /// Ends the main process of a writer with exit code 3.
+    async fn end(&self, instance: &InstanceId);
+    /// Whether the desktop has a home volume.
+    async fn has_home(&self, uid: &Uid) -> bool;
+    /// Removes all that was made.
+    async fn clean_up(&self);
+}
+
+type Subject = Arc<dyn Fixture>;
+
+/// Runs a test, and cleans up after it whatever becomes of it.
+async fn run(fixture: Subject, test: impl Future<Output = ()>) {
+    let outcome = AssertUnwindSafe(tokio::time::timeout(PATIENCE, test))
+        .catch_unwind()
+        .await;
+    fixture.clean_up().await;
+    match outcome {
+        Ok(in_time) => in_time.expect("the test took longer than a minute"),
+        Err(panic) => resume_unwind(panic),
+    }
+}
+
+macro_rules! contract {
+    ($($test:ident,)*) => {
+        mod on_fake {
+            $(#[tokio::test]
+            async fn $test() {
+                let fixture = crate::fake::fixture();
+                crate::run(fixture.clone(), crate::$test(fixture)).await;
+            })*
+        }
+
+        mod on_docker {
+            $(#[tokio::test]
+            async fn $test() {
+                if let Some(fixture) = crate::docker::fixture().await {
+                    crate::run(fixture.clone(), crate::$test(fixture)).await;
+                }
+            })*
+        }
+    };
+}
+
+contract! {
+    what_is_started_can_be_used_until_it_is_stopped,
+    a_cancelled_start_leaves_nothing,
+    a_missing_image_is_said_with_what_to_do,
+    a_foreign_name_is_left_alone,
+    what_is_left_of_an_earlier_run_is_replaced,
+    a_restarted_service_finds_the_same_instance,
+    an_end_is_reported_with_its_code,
+    logs_are_the_last_lines,
+    logs_are_bounded,
+    a_home_outlives_its_container,
+    what_does_not_end_is_killed,
+    simultaneous_starts_all_succeed,
+    nothing_is_no_error,
+}
+
+async fn what_is_started_can_be_used_until_it_is_stopped(subject: Subject) {
+    let engine = subject.engine();
+    assert_eq!(engine.ping().await, Ok(()));
+    let spec = subject.desktop(&Uid::random());
+    let instance = start(&*engine, &spec).await;
+
+    assert_eq!(instance.id, spec.instance);
+    assert_eq!(instance.uid, spec.uid);
+    assert_eq!(instance.app, spec.app);
+    assert_eq!(instance.key, spec.key);
+    assert_eq!(instance.password, container(&spec).password);
+    let age = jiff::Timestamp::now().duration_since(instance.started_at);
+    assert!(age.as_secs().abs() < 60, "started {age:?} ago");
+    let (width, height) = look(&instance).await;
+    assert!(width > 0 && height > 0);
+    assert_eq!(engine.exit(&instance.id).await, Ok(None));
+    assert_eq!(
+        engine.list().await,
+        Ok(vec![Found::Running(instance.clone())])
+    );
+
+    let address = instance.endpoints["vnc"].address;
+    for _ in 0..2 {
+        let grace = Duration::from_secs(5);
+        assert_eq!(engine.stop(&instance.id, grace).await, Ok(()));
+        assert_eq!(engine.list().await, Ok(vec![]));
+    }
+    let dial = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address));
+    assert!(!matches!(dial.await, Ok(Ok(_))), "it still answers");
+    assert_eq!(engine.logs(&instance.id, 1).await, Err(EngineError::Gone));
+    assert_eq!(engine.exit(&instance.id).await, Err(EngineError::Gone));
+}
+
+async fn a_cancelled_start_leaves_nothing(subject: Subject) {
+    let engine = subject.engine();
+    let before = CancellationToken::new();
+    before.cancel();
+    let spec = subject.desktop(&Uid::random());
+    assert_eq!(
+        engine.start(&spec, &before).await,
+        Err(EngineError::Cancelled)
+    );
+
+    subject.slow_down();
+    let meanwhile = CancellationToken::new();
+    let (outcome, ()) = tokio::join!(engine.start(&spec, &meanwhile), async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        meanwhile.cancel();
+    });
+    assert_eq!(outcome, Err(EngineError::Cancelled));
+    assert_eq!(engine.list().await, Ok(vec![]));
+    assert!(!subject.has_home(&spec.uid).await);
+}
+
+async fn a_missing_image_is_said_with_what_to_do(subject: Subject) {
+    let engine = subject.engine();
+    let mut spec = subject.desktop(&Uid::random());
+    subject.lose_image(&mut spec);
+    let error = engine
+        .start(&spec, &CancellationToken::new())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, EngineError::ImageMissing { .. }), "{error}");
+    let text = error.to_string();
+    let container = container(&spec);
+    assert!(
+        text.contains(&container.image) && text.contains(&container.image_hint),
+        "{text}"
+    );
+    assert_eq!(engine.list().await, Ok(vec![]));
+    assert!(!subject.has_home(&spec.uid).await);
+}
+
+async fn a_foreign_name_is_left_alone(subject: Subject) {
+    let engine = subject.engine();
+    let spec = subject.desktop(&Uid::random());
+    subject.take_name(&spec).await;
+    assert_eq!(
+        engine.start(&spec, &CancellationToken::new()).await,
+        Err(EngineError::NameTaken {
+            name: container(&spec).name.clone()
+        })
+    );
+    assert_eq!(engine.list().await, Ok(vec![]));
+    assert_eq!(engine.stop(&spec.instance, Duration::ZERO).await, Ok(()));
+    assert!(subject.name_is_taken(&spec).await);
+}
+
+async fn what_is_left_of_an_earlier_run_is_replaced(subject: Subject) {
+    let engine = subject.engine();
+    let uid = Uid::random();
+    let first = start(&*engine, &subject.writer(&uid, 0)).await;
+    subject.end(&first.id).await;
+    eventually(async || engine.list().await == Ok(vec![Found::Remains(first.id.clone())])).await;
+
+    // In the way of the second is what does not run any more, of the third what still runs.
+    for _ in 0..2 {
+        let next = start(&*engine, &subject.writer(&uid, 0)).await;
+        assert_eq!(engine.list().await, Ok(vec![Found::Running(next)]));
+    }
+}
+
+async fn a_restarted_service_finds_the_same_instance(subject: Subject) {
+    let started = start(&*subject.engine(), &subject.desktop(&Uid::random())).await;
+    let after = subject.engine();
+    assert_eq!(
+        after.list().await,
+        Ok(vec![Found::Running(started.clone())])
+    );
+    look(&started).await;
+    assert_eq!(after.stop(&started.id, Duration::ZERO).await, Ok(()));
+    assert_eq!(after.list().await, Ok(vec![]));
+}
+
+async fn an_end_is_reported_with_its_code(subject: Subject) {
+    let engine = subject.engine();
+    let mut events = engine.events();
+    assert_eq!(events.next().await, Some(EngineEvent::Connected));
+    let instance = start(&*engine, &subject.writer(&Uid::random(), 0)).await;
+    subject.end(&instance.id).await;
+    let exit = Exit {
+        code: Some(3),
+        out_of_memory: false,
+    };
+    assert_eq!(
+        events.next().await,
+        Some(EngineEvent::Exited(instance.id.clone(), exit))
+    );
+    eventually(async || engine.exit(&instance.id).await == Ok(Some(exit))).await;
+    assert_eq!(
+        engine.list().await,
+        Ok(vec![Found::Remains(instance.id.clone())])
+    );
+    assert_eq!(
+        engine.stop(&instance.id, Duration::from_secs(1)).await,
+        Ok(())
+    );
+    assert_eq!(engine.list().await, Ok(vec![]));
+}
+
+async fn logs_are_the_last_lines(subject: Subject) {
+    let engine = subject.engine();
+    let instance = start(&*engine, &subject.writer(&Uid::random(), 200)).await;
+    subject.write(&instance.id, 200);
+    eventually(async || {
+        engine.logs(&instance.id, 3).await == Ok("line 198\nline 199\nline 200\n".to_owned())
+    })
+    .await;
+    assert_eq!(engine.logs(&instance.id, 0).await, Ok(String::new()));
+    let all = engine.logs(&instance.id, 1000).await.unwrap();
+    assert!(all.starts_with("line 1\n") && all.lines().count() == 200);
+}
+
+async fn logs_are_bounded(subject: Subject) {
+    let engine = subject.engine();
+    let instance = start(&*engine, &subject.writer(&Uid::random(), 20_000)).await;
+    subject.write(&instance.id, 20_000);
+    eventually(async || {
+        let logs = engine.logs(&instance.id, 1_000_000).await.unwrap();
+        assert!(logs.len() <= 64 * 1024, "{} bytes", logs.len());
+        assert!(
+            logs.is_empty() || logs.starts_with("line "),
+            "cut in a line"
+        );
+        logs.len() > 60_000 && logs.ends_with("line 20000\n")
+    })
+    .await;
+}
+
+async fn a_home_outlives_its_container(subject: Subject) {
+    let engine = subject.engine();
+    let spec = subject.desktop(&Uid::random());
+    let other = subject.desktop(&Uid::random());
+    let instance = start(&*engine, &spec).await;
+    let other_instance = start(&*engine, &other).await;
+    for id in [&instance.id, &other_instance.id] {
+        engine.stop(id, Duration::ZERO).await.unwrap();
+    }
+    assert!(subject.has_home(&spec.uid).await);
+    for _ in 0..2 {
+        assert_eq!(engine.delete_home(&spec.uid).await, Ok(()));
+        assert!(!subject.has_home(&spec.uid).await);
+    }
+    assert!(subject.has_home(&other.uid).await);
+}
+
+async fn what_does_not_end_is_killed(subject: Subject) {
+    let engine = subject.engine();
+    for grace in [Duration::from_secs(1), Duration::ZERO] {
+        let instance = start(&*engine, &subject.stubborn(&Uid::random())).await;
+        let asked = Instant::now();
+        assert_eq!(engine.stop(&instance.id, grace).await, Ok(()));
+        let taken = asked.elapsed();
+        assert!(
+            taken >= grace && taken < grace + Duration::from_secs(5),
+            "took {taken:?} with a grace of {grace:?}"
+        );
+        assert_eq!(engine.list().await, Ok(vec![]));
+    }
+}
+
+async fn simultaneous_starts_all_succeed(subject: Subject) {
+    let engine = subject.engine();
+    let specs: Vec<_> = (0..8).map(|_| subject.desktop(&Uid::random())).collect();
+    let instances = join_all(specs.iter().map(|spec| start(&*engine, spec))).await;
+    for instance in &instances {
+        look(instance).await;
+    }
+    let mut listed = engine.list().await.unwrap();
+    listed.sort_by_key(|found| found.id().clone());
+    let mut expected: Vec<_> = instances.into_iter().map(Found::Running).collect();
+    expected.sort_by_key(|found| found.id().clone());
+    assert_eq!(listed, expected);
+}
+
+async fn nothing_is_no_error(subject: Subject) {
+    let engine = subject.engine();
+    let nobody = InstanceId::random();
+    assert_eq!(engine.list().await, Ok(vec![]));
+    assert_eq!(engine.stop(&nobody, Duration::from_secs(1)).await, Ok(()));
+    assert_eq!(engine.delete_home(&Uid::random()).await, Ok(()));
+    assert_eq!(engine.logs(&nobody, 1).await, Err(EngineError::Gone));
+    assert_eq!(engine.exit(&nobody).await, Err(EngineError::Gone));
+}
+
+fn launch(uid: &Uid, container: ContainerSpec) -> LaunchSpec {
+    LaunchSpec {
+        uid: uid.clone(),
+        app: "tiny".to_owned(),
+        instance: InstanceId::random(),
+        key: StreamKey(11_042),
+        workload: Workload::Container(Box::new(container)),
+    }
+}
+
+fn container(spec: &LaunchSpec) -> &ContainerSpec {
+    match &spec.workload {
+        Workload::Container(container) => container,
+        Workload::Remote(_) => panic!("no fixture makes remote desktops"),
+    }
+}
+
+fn container_mut(spec: &mut LaunchSpec) -> &mut ContainerSpec {
+    match &mut spec.workload {
+        Workload::Container(container) => container,
+        Workload::Remote(_) => panic!("no fixture makes remote desktops"),
+    }
+}
+
+async fn start(engine: &dyn Engine, spec: &LaunchSpec) -> Instance {
+    engine
+        .start(spec, &CancellationToken::new())
+        .await
+        .expect("it starts")
+}
+
+/// Connects to a desktop as soon as it answers and fetches a whole picture; returns its size.
+async fn look(instance: &Instance) -> (u16, u16) {
+    let address = instance.endpoints["vnc"].address;
+    let password = instance.password.as_ref().map(|password| password.reveal());
+    let deadline = Instant::now() + PATIENCE / 2;
+    loop {
+        let attempt = async {
+            let stream = TcpStream::connect(address).await?;
+            let mut client = Client::start(stream, password, Sharing::Shared).await?;
+            client.full_picture().await?;
+            Ok::<_, rfb::client::ClientError>(client.size())
+        };
+        match tokio::time::timeout(PATIENCE / 4, attempt).await {
+            Err(_) => panic!("the picture does not end"),
+            Ok(Ok(size)) => return size,
+            Ok(Err(error)) if Instant::now() > deadline => panic!("no picture: {error}"),
+            Ok(Err(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+/// Waits until a condition holds that nothing reports.
+async fn eventually(mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE / 2;
+    while !condition().await {
+        assert!(Instant::now() < deadline, "it never came true");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,15 @@
+//! The stream gateway as its clients see it: real sockets, a real WebSocket library as the client, and real VNC
+//! servers as instances.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+
+mod closing;
+mod keep_alive;
+mod passthrough;
+mod relaying;
+mod support;
+mod vnc;
