@@ -1,0 +1,139 @@
+//! What is measured side by side.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::Failure;
+use crate::process::Process;
+use crate::stream::Dialect;
+
+/// A relay that runs in front of one upstream.
+pub(crate) struct Contestant {
+    pub(crate) name: &'static str,
+    pub(crate) address: SocketAddr,
+    pub(crate) dialect: Dialect,
+    processes: Vec<Process>,
+    _directory: Option<TempDir>,
+}
+
+impl Contestant {
+    pub(crate) fn gateway(upstream: SocketAddr) -> Result<Self, Failure> {
+        Self::own("CoSage's gateway", "gateway", Dialect::WebSocket, upstream)
+    }
+
+    pub(crate) fn plain(upstream: SocketAddr) -> Result<Self, Failure> {
+        Self::own(
+            "plain tokio TCP relay, 64 KiB",
+            "plain",
+            Dialect::Plain,
+            upstream,
+        )
+    }
+
+    /// No relay at all: what the two ends cost by themselves.
+    pub(crate) fn direct(upstream: SocketAddr) -> Self {
+        Self {
+            name: "no relay",
+            address: upstream,
+            dialect: Dialect::Plain,
+            processes: Vec::new(),
+            _directory: None,
+        }
+    }
+
+    /// Debian's nginx in front of Debian's websockify, as the old containers have them.
+    pub(crate) fn nginx_and_websockify(upstream: SocketAddr) -> Result<Self, Failure> {
+        let directory = tempfile::tempdir()?;
+        let websockify_address = unused()?;
+        let websockify = Process::start(
+            Command::new("websockify")
+                .args([websockify_address.to_string(), upstream.to_string()])
+                .stdout(Stdio::null()),
+        )?;
+        let address = unused()?;
+        let configuration = directory.path().join("nginx.conf");
+        fs::write(
+            &configuration,
+            format!(
+                "worker_processes auto;\nerror_log stderr crit;\npid {path}/pid;\ndaemon off;\n\
+                 events {{ worker_connections 4096; }}\n\
+                 http {{\n  access_log off;\n  client_body_temp_path {path}/body;\n  proxy_temp_path {path}/proxy;\n  \
+                 fastcgi_temp_path {path}/f;\n  uwsgi_temp_path {path}/u;\n  scgi_temp_path {path}/s;\n  \
+                 server {{\n    listen {address};\n    location / {{\n      proxy_pass http://{websockify_address};\n      \
+                 proxy_http_version 1.1;\n      proxy_set_header Upgrade $http_upgrade;\n      \
+                 proxy_set_header Connection \"upgrade\";\n      proxy_read_timeout 600s;\n    }}\n  }}\n}}\n",
+                path = directory.path().display(),
+            ),
+        )?;
+        let nginx = Process::start(
+            Command::new("nginx")
+                .arg("-p")
+                .arg(directory.path())
+                .arg("-c")
+                .arg(&configuration)
+                .stdout(Stdio::null()),
+        )?;
+        listening(websockify_address)?;
+        listening(address)?;
+        Ok(Self {
+            name: "nginx + websockify",
+            address,
+            dialect: Dialect::WebSocket,
+            processes: vec![websockify, nginx],
+            _directory: Some(directory),
+        })
+    }
+
+    /// CPU time of all its processes so far.
+    pub(crate) fn cpu(&self) -> Result<Duration, Failure> {
+        self.processes.iter().map(Process::cpu).sum()
+    }
+
+    /// Memory of all its processes in bytes.
+    pub(crate) fn memory(&self) -> Result<u64, Failure> {
+        self.processes.iter().map(Process::memory).sum()
+    }
+
+    fn own(
+        name: &'static str,
+        kind: &str,
+        dialect: Dialect,
+        upstream: SocketAddr,
+    ) -> Result<Self, Failure> {
+        let mut process = Process::start(
+            Command::new(std::env::current_exe()?)
+                .args(["serve", kind, &upstream.to_string()])
+                .stdout(Stdio::piped()),
+        )?;
+        let address = process.first_line()?.parse()?;
+        Ok(Self {
+            name,
+            address,
+            dialect,
+            processes: vec![process],
+            _directory: None,
+        })
+    }
+}
+
+/// A port that nothing uses at the moment.
+fn unused() -> Result<SocketAddr, Failure> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+/// Waits until something listens there.
+fn listening(address: SocketAddr) -> Result<(), Failure> {
+    let begun = Instant::now();
+    while TcpStream::connect(address).is_err() {
+        if begun.elapsed() > Duration::from_secs(10) {
+            return Err(format!("nothing listens on {address} after 10 s").into());
+        }
+        sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}

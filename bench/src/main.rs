@@ -1,0 +1,52 @@
+//! Side-by-side measurements: CoSage and what it replaces, in the same run, on the same machine.
+//!
+//! Every sub-command prints a Markdown table. What is measured runs in processes of its own, so that
+//! its CPU time and memory are its alone.
+
+mod all;
+mod contestant;
+mod desktops;
+mod process;
+mod relay;
+mod report;
+mod scene;
+mod serve;
+mod service;
+mod stream;
+
+use clap::{Parser, Subcommand};
+
+/// What can go wrong in a measurement ends it; there is nothing to recover.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(Parser)]
+#[command(about = "Side-by-side measurements of CoSage against what it replaces")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The stream gateway against a plain TCP relay and against nginx in front of websockify
+    Relay(relay::Arguments),
+    /// Desktops on a Docker Engine, one and many at a time, against `docker run`
+    Desktops(desktops::Arguments),
+    /// Requests per second and memory of the service on the fake engine
+    Service(service::Arguments),
+    /// Everything, written to bench/RESULTS.md
+    All(all::Arguments),
+    /// A relay to be measured; started by the other sub-commands
+    #[command(hide = true)]
+    Serve(serve::Arguments),
+}
+
+fn main() -> Result<(), Failure> {
+    match Arguments::parse().command {
+        Command::Relay(arguments) => relay::run(&arguments),
+        Command::Desktops(arguments) => report::print(&desktops::run(&arguments)?),
+        Command::Service(arguments) => report::print(&service::run(&arguments)?),
+        Command::All(arguments) => all::run(&arguments),
+        Command::Serve(arguments) => serve::run(&arguments),
+    }
+}
