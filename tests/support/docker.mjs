@@ -1,0 +1,43 @@
+// The docker command line, and the names under which a test run keeps what it makes.
+import { execFile } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { networkInterfaces } from "node:os";
+import { promisify } from "node:util";
+
+const run = promisify(execFile);
+
+/** A name that no other test run has; everything of this run on the engine begins with it. */
+export const runName = process.env.COSAGE_TEST_RUN ?? `cosage-test-${randomBytes(4).toString("hex")}`;
+
+/** Runs `docker …` and returns what it printed. */
+export async function docker(...args) {
+  const { stdout } = await run("docker", args, { maxBuffer: 16 * 1024 * 1024 });
+  return stdout.trim();
+}
+
+const lines = (text) => text.split("\n").filter(Boolean);
+
+/** Names of containers, running or not, that begin with `prefix`. */
+export async function containers(prefix, ...filters) {
+  const args = ["ps", "-a", "--format", "{{.Names}}", "--filter", `name=^/?${prefix}`];
+  return lines(await docker(...args, ...filters.flatMap((filter) => ["--filter", filter])));
+}
+
+/** Removes containers, volumes and networks whose names begin with `prefix`. */
+export async function removeAll(prefix) {
+  const found = await containers(prefix);
+  if (found.length) await docker("rm", "-f", "-v", ...found);
+  const named = async (kind) => lines(await docker(kind, "ls", "--format", "{{.Name}}", "--filter", `name=^${prefix}`));
+  const volumes = await named("volume");
+  if (volumes.length) await docker("volume", "rm", "-f", ...volumes);
+  const networks = await named("network");
+  if (networks.length) await docker("network", "rm", ...networks);
+}
+
+/** The host's address as containers reach it: that of the default bridge. */
+export async function hostAddress() {
+  const bridge = await docker("network", "inspect", "bridge", "--format", '{{index .Options "com.docker.network.bridge.name"}}');
+  const address = networkInterfaces()[bridge]?.find(({ family }) => family === "IPv4")?.address;
+  if (!address) throw new Error(`the host has no address on Docker's bridge '${bridge}'; is the engine on another machine?`);
+  return address;
+}

@@ -1,0 +1,71 @@
+// A small web site that a desktop's Firefox opens: pages of one colour with a field, which report what happens on them.
+import { EventEmitter, once } from "node:events";
+import { createServer } from "node:http";
+
+import { hostAddress } from "./docker.mjs";
+
+function page(colour) {
+  return `<!doctype html><html lang="en"><meta charset="utf-8"><title>${colour}</title>
+<style>html,body{margin:0;height:100%;background:#${colour}} textarea{position:fixed;inset:35%;width:30%;font:24px sans-serif}</style>
+<textarea autofocus></textarea>
+<script>
+  const report = (what) => fetch("/report", { method: "POST", body: JSON.stringify({ page: "${colour}", ...what }) });
+  const field = document.querySelector("textarea");
+  field.oninput = () => report({ text: field.value });
+  addEventListener("resize", () => report({ width: innerWidth }));
+  addEventListener("load", () => { field.focus(); report({ width: innerWidth }); });
+</script></html>`;
+}
+
+/** Starts the site where containers can reach it. */
+export async function startSite() {
+  const reports = [];
+  const arrived = new EventEmitter();
+  const server = createServer(async (request, response) => {
+    if (request.method === "POST" && request.url === "/report") {
+      let body = "";
+      for await (const part of request) body += part;
+      reports.push(JSON.parse(body));
+      arrived.emit("report");
+      response.writeHead(204).end();
+      return;
+    }
+    const colour = /^\/([0-9a-f]{6})$/.exec(request.url)?.[1];
+    if (!colour) {
+      response.writeHead(404).end();
+      return;
+    }
+    response.writeHead(200, { "Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store" }).end(page(colour));
+  });
+  const address = await hostAddress();
+  server.listen(0, address);
+  await once(server, "listening");
+
+  return {
+    url: (colour) => `http://${address}:${server.address().port}/${colour}`,
+
+    /** Forgets what was reported so far. */
+    forget() {
+      reports.length = 0;
+    },
+
+    /** Waits for a report that fits. */
+    async report(what, fits, seconds = 30) {
+      const signal = AbortSignal.timeout(seconds * 1000);
+      for (;;) {
+        const report = reports.find(fits);
+        if (report) return report;
+        try {
+          await once(arrived, "report", { signal });
+        } catch {
+          throw new Error(`${what}: not reported within ${seconds} s (reported: ${JSON.stringify(reports)})`);
+        }
+      }
+    },
+
+    stop() {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+}
