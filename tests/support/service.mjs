@@ -73,6 +73,9 @@ export async function startService(label, { settings = {}, catalog = "" } = {}) 
   child.stdout.on("data", (text) => (log += text));
   child.stderr.on("data", (text) => (log += text));
   const ended = once(child, "close");
+  // A test that is given up leaves no service behind.
+  const abandon = () => child.kill("SIGKILL");
+  process.once("exit", abandon);
 
   const service = {
     name,
@@ -103,6 +106,7 @@ export async function startService(label, { settings = {}, catalog = "" } = {}) 
       const late = setTimeout(() => child.kill("SIGKILL"), 20_000);
       await ended;
       clearTimeout(late);
+      process.off("exit", abandon);
       await writeFile(join(await out(), `service-${label}.log`), log);
       await removeAll(name);
       await rm(directory, { recursive: true, force: true });

@@ -1,10 +1,5 @@
 //! Many at the same moment, on a real Docker Engine.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test may stop at what it does not expect"
-)]
-
 #[path = "support/process.rs"]
 mod process;
 

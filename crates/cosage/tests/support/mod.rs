@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses another part of this")]
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "a test may stop at what it does not expect"
 )]
 
