@@ -1,7 +1,6 @@
 // The docker command line, and the names under which a test run keeps what it makes.
 import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { networkInterfaces } from "node:os";
 import { promisify } from "node:util";
 
 const run = promisify(execFile);
@@ -34,10 +33,11 @@ export async function removeAll(prefix) {
   if (networks.length) await docker("network", "rm", ...networks);
 }
 
-/** The host's address as containers reach it: that of the default bridge. */
-export async function hostAddress() {
-  const bridge = await docker("network", "inspect", "bridge", "--format", '{{index .Options "com.docker.network.bridge.name"}}');
-  const address = networkInterfaces()[bridge]?.find(({ family }) => family === "IPv4")?.address;
-  if (!address) throw new Error(`the host has no address on Docker's bridge '${bridge}'; is the engine on another machine?`);
-  return address;
+/**
+ * An address of the host that containers of every network reach: that of a network which is made for it. (The default
+ * bridge's is not to be had while nothing is connected to it: Node leaves such interfaces out, and the engine does not tell.)
+ */
+export async function hostAddress(network) {
+  await docker("network", "create", network);
+  return docker("network", "inspect", network, "--format", "{{(index .IPAM.Config 0).Gateway}}");
 }

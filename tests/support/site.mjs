@@ -2,7 +2,7 @@
 import { EventEmitter, once } from "node:events";
 import { createServer } from "node:http";
 
-import { hostAddress } from "./docker.mjs";
+import { hostAddress, removeAll, runName } from "./docker.mjs";
 
 function page(colour) {
   return `<!doctype html><html lang="en"><meta charset="utf-8"><title>${colour}</title>
@@ -37,7 +37,8 @@ export async function startSite() {
     }
     response.writeHead(200, { "Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store" }).end(page(colour));
   });
-  const address = await hostAddress();
+  const network = `${runName}-site`;
+  const address = await hostAddress(network);
   server.listen(0, address);
   await once(server, "listening");
 
@@ -63,9 +64,10 @@ export async function startSite() {
       }
     },
 
-    stop() {
+    async stop() {
       server.closeAllConnections();
       server.close();
+      await removeAll(network);
     },
   };
 }
