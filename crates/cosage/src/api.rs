@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
+use axum::middleware;
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
@@ -112,6 +113,7 @@ pub fn router(app: App, which: Routes) -> Router {
                 ))
             },
         ))
+        .layer(middleware::from_fn_with_state(app.clone(), origin::guard))
         // Outermost, so that a page can also read the errors.
         .layer(cors)
         .with_state(app)

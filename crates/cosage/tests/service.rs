@@ -876,6 +876,23 @@ async fn pages_of_listed_origins_may_call_and_others_may_not() {
         error.headers["access-control-allow-origin"],
         "https://sage3.example"
     );
+    // The service itself looks as well: what sends no preflight changes nothing either.
+    let post = |origin: &str| {
+        service
+            .request(Method::POST, "/api/vm/any/desk-of-a-page")
+            .header("origin", origin)
+            .header("content-type", "application/json")
+            .body(r#"{"vm": "desk"}"#)
+    };
+    let refused = Running::reply(post("https://evil.example")).await;
+    assert_error(&refused, 403, "origin_not_allowed");
+    assert_eq!(service.get("/api/vm/desk-of-a-page").await.status, 404);
+    let own = format!("http://{}", service.address);
+    assert_eq!(Running::reply(post(&own)).await.status, 200);
+    assert_eq!(
+        Running::reply(post("https://sage3.example")).await.status,
+        200
+    );
 }
 
 #[tokio::test]

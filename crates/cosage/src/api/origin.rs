@@ -1,15 +1,22 @@
 //! Which web pages of other origins may call the API and connect to streams.
 //!
-//! A browser sends a page's origin along. For calls, CORS keeps a foreign page from reading
-//! answers and from sending JSON; a WebSocket has no such protection of its own (RFC 6455, 10.2), so
-//! the server has to look at the origin: otherwise any page that somebody visits could look at
-//! the desktops of their machine.
+//! A browser sends a page's origin along. CORS keeps a foreign page from reading answers, and a
+//! preflight from sending what changes something; a WebSocket has no such protection of its own
+//! (RFC 6455, 10.2), so the server has to look at the origin: otherwise any page that somebody
+//! visits could look at the desktops of their machine. It looks at the origin of every call that
+//! changes something as well, rather than rely on the browser alone.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use super::App;
+use super::error::ApiError;
 
 /// How long a browser may remember a preflight's answer.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -52,9 +59,10 @@ impl AllowedOrigins {
             .max_age(PREFLIGHT_MAX_AGE)
     }
 
-    /// Whether a WebSocket may be opened: no origin (not a browser), the host's own, or a listed
-    /// one. The port does not count, because the API and the streams have different ones.
-    pub(super) fn allow_socket(&self, headers: &HeaderMap) -> bool {
+    /// Whether whoever sends these headers may open a WebSocket or change something: no origin (not
+    /// a browser), the host's own, or a listed one. The port does not count, because the API and
+    /// the streams have different ones.
+    pub(super) fn allow(&self, headers: &HeaderMap) -> bool {
         let Some(origin) = headers.get(header::ORIGIN) else {
             return true;
         };
@@ -69,6 +77,24 @@ impl AllowedOrigins {
             .and_then(|uri| uri.host().map(str::to_owned));
         own.is_some() && own == from
     }
+}
+
+/// Refuses calls of foreign pages that may change something.
+pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
+    if request.method().is_safe() || app.origins.allow(request.headers()) {
+        next.run(request).await
+    } else {
+        refusal().into_response()
+    }
+}
+
+/// What a page of an origin that is not allowed gets.
+pub(super) fn refusal() -> ApiError {
+    ApiError::new(
+        StatusCode::FORBIDDEN,
+        "origin_not_allowed",
+        "pages of this origin may neither change anything nor connect; an operator allows it with COSAGE_ALLOWED_ORIGINS",
+    )
 }
 
 fn host_of_authority(value: &HeaderValue) -> Option<String> {
@@ -90,16 +116,16 @@ mod tests {
     }
 
     #[test]
-    fn sockets_are_for_own_and_listed_pages_and_for_programs() {
+    fn own_and_listed_pages_and_programs_are_allowed() {
         let own = AllowedOrigins::default();
-        assert!(own.allow_socket(&headers(None)));
-        assert!(own.allow_socket(&headers(Some("http://desk.example:4024"))));
-        assert!(!own.allow_socket(&headers(Some("http://evil.example"))));
-        assert!(!own.allow_socket(&headers(Some("http://desk.example.evil.example"))));
-        assert!(!own.allow_socket(&headers(Some("null"))));
+        assert!(own.allow(&headers(None)));
+        assert!(own.allow(&headers(Some("http://desk.example:4024"))));
+        assert!(!own.allow(&headers(Some("http://evil.example"))));
+        assert!(!own.allow(&headers(Some("http://desk.example.evil.example"))));
+        assert!(!own.allow(&headers(Some("null"))));
         let listed = AllowedOrigins::new(["https://sage3.example/"]);
-        assert!(listed.allow_socket(&headers(Some("https://sage3.example"))));
-        assert!(!listed.allow_socket(&headers(Some("http://sage3.example"))));
-        assert!(AllowedOrigins::new(["*"]).allow_socket(&headers(Some("null"))));
+        assert!(listed.allow(&headers(Some("https://sage3.example"))));
+        assert!(!listed.allow(&headers(Some("http://sage3.example"))));
+        assert!(AllowedOrigins::new(["*"]).allow(&headers(Some("null"))));
     }
 }

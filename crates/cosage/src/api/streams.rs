@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::App;
 use super::error::ApiError;
+use super::origin;
 use crate::desktop::StreamKey;
 use crate::desktop::manager::DesktopError;
 use crate::gateway::Upgrade;
@@ -28,13 +29,8 @@ pub(super) async fn connect(
     // desktop.
     upgrade: Upgrade,
 ) -> Response {
-    if !app.origins.allow_socket(&headers) {
-        return ApiError::new(
-            StatusCode::FORBIDDEN,
-            "origin_not_allowed",
-            "pages of this origin may not connect; an operator allows it with COSAGE_ALLOWED_ORIGINS",
-        )
-        .into_response();
+    if !app.origins.allow(&headers) {
+        return origin::refusal().into_response();
     }
     let address = path
         .ok()
