@@ -84,6 +84,7 @@ pub fn router(app: App, which: Routes) -> Router {
         .routes(routes!(desktops::ensure))
         .routes(routes!(desktops::url))
         .routes(routes!(desktops::list))
+        .routes(routes!(desktops::all))
         .routes(routes!(desktops::show, desktops::stop))
         .routes(routes!(desktops::logs))
         .routes(routes!(callback::report))

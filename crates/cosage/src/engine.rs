@@ -265,6 +265,24 @@ pub struct Exit {
     pub out_of_memory: bool,
 }
 
+/// Where a start is, as far as its engine is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartStep {
+    /// It waits for its turn among other starts.
+    Queued,
+    /// Its image is being fetched; `percent` (0 to 100) of it is there, where that is known. It
+    /// never goes down within one start.
+    Pulling {
+        /// How much is there.
+        percent: Option<u8>,
+    },
+    /// Its turn has come: the container is being started.
+    Starting,
+}
+
+/// Is told the steps of a start; it must not block.
+pub type OnStep<'a> = &'a (dyn Fn(StartStep) + Send + Sync);
+
 /// What an engine reports by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EngineEvent {
@@ -339,10 +357,14 @@ pub trait Engine: Send + Sync + 'static {
     /// On an error nothing is left behind as far as the engine answers at all (what is, appears as
     /// [`Found`]). `cancel` ends it early with [`EngineError::Cancelled`]: a pull at once, an order that the engine is
     /// carrying out when it is carried out. The future is not dropped before it ends.
+    ///
+    /// `on_step` is told what a start waits for ([`StartStep::Queued`], [`StartStep::Pulling`]),
+    /// as often as that changes, and after that, once, [`StartStep::Starting`].
     async fn start(
         &self,
         spec: &LaunchSpec,
         cancel: &CancellationToken,
+        on_step: OnStep<'_>,
     ) -> Result<Instance, EngineError>;
 
     /// Asks the instance to end, kills it after `grace`, and removes it (not the home volume).

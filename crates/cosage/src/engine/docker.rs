@@ -43,7 +43,9 @@ use tokio_util::sync::CancellationToken;
 use self::client::{Client, ORDER_LIMIT, READ_LIMIT, Refusal, limited, sort};
 use self::site::Site;
 use super::logs::{LOGS_MAX_LEN, last_lines};
-use super::{Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId, LaunchSpec};
+use super::{
+    Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId, LaunchSpec, OnStep,
+};
 use crate::desktop::Uid;
 
 /// What a stop may take beyond its grace.
@@ -296,9 +298,10 @@ impl Engine for Docker {
         &self,
         spec: &LaunchSpec,
         cancel: &CancellationToken,
+        on_step: OnStep<'_>,
     ) -> Result<Instance, EngineError> {
         // The client's futures are large, and a service has many of these waiting.
-        Box::pin(self.launch(spec, cancel)).await
+        Box::pin(self.launch(spec, cancel, on_step)).await
     }
 
     async fn stop(&self, instance: &InstanceId, grace: Duration) -> Result<(), EngineError> {

@@ -24,7 +24,7 @@ pub use self::server::{COLOUR, HEIGHT, WIDTH};
 use super::logs::last_lines;
 use super::{
     ContainerSpec, Endpoint, Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId,
-    LaunchSpec, Protocol, Workload,
+    LaunchSpec, OnStep, Protocol, StartStep, Workload,
 };
 use crate::desktop::Uid;
 
@@ -68,6 +68,7 @@ struct State {
     starts: usize,
     start_delay: Duration,
     start_error: Option<EngineError>,
+    start_steps: Vec<StartStep>,
     stop_delay: Duration,
     stop_error: Option<EngineError>,
     banner_delay: Duration,
@@ -183,6 +184,7 @@ impl Engine for Fake {
         &self,
         spec: &LaunchSpec,
         cancel: &CancellationToken,
+        on_step: OnStep<'_>,
     ) -> Result<Instance, EngineError> {
         let Workload::Container(container) = &spec.workload else {
             return Err(EngineError::Refused(
@@ -204,6 +206,9 @@ impl Engine for Fake {
                     hint: container.image_hint.clone(),
                 });
             }
+            for step in &state.start_steps {
+                on_step(*step);
+            }
             state.start_delay
         };
         pause(delay).await;
@@ -212,6 +217,7 @@ impl Engine for Fake {
         if cancel.is_cancelled() {
             return Err(EngineError::Cancelled);
         }
+        on_step(StartStep::Starting);
         self.launch(spec, container).await
     }
 
@@ -309,6 +315,11 @@ impl Control {
     /// What every start answers from now on; `None` is to work.
     pub fn set_start_error(&self, error: Option<EngineError>) {
         self.shared.lock().start_error = error;
+    }
+
+    /// What every start reports from now on before its delay; [`StartStep::Starting`] follows it.
+    pub fn set_start_steps(&self, steps: impl Into<Vec<StartStep>>) {
+        self.shared.lock().start_steps = steps.into();
     }
 
     /// How long an instance takes to end when it is asked to; beyond its grace it is killed.

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Endpoint, Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId, LaunchSpec,
-    Presence, RemoteSpec, Workload,
+    OnStep, Presence, RemoteSpec, StartStep, Workload,
 };
 use crate::desktop::Uid;
 
@@ -90,10 +90,12 @@ impl Engine for WithRemotes {
         &self,
         spec: &LaunchSpec,
         cancel: &CancellationToken,
+        on_step: OnStep<'_>,
     ) -> Result<Instance, EngineError> {
         let Workload::Remote(remote) = &spec.workload else {
-            return self.inner.start(spec, cancel).await;
+            return self.inner.start(spec, cancel, on_step).await;
         };
+        on_step(StartStep::Starting);
         let address = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(EngineError::Cancelled),
@@ -309,7 +311,7 @@ mod tests {
         let engine = WithRemotes::new(Arc::new(Fake::new()), allowed);
         let cancel = CancellationToken::new();
         let spec = spec("localhost");
-        let instance = engine.start(&spec, &cancel).await.unwrap();
+        let instance = engine.start(&spec, &cancel, &|_| {}).await.unwrap();
         assert_eq!(
             instance.endpoints["vnc"].address,
             "127.0.0.1:5901".parse().unwrap()
@@ -333,7 +335,10 @@ mod tests {
         let engine = WithRemotes::new(Arc::new(Fake::new()), vec!["0.0.0.0/0".parse().unwrap()]);
         let cancel = CancellationToken::new();
         for (host, part) in [("127.0.0.1", "127.0.0.1/32"), ("localhost", "'localhost'")] {
-            let error = engine.start(&spec(host), &cancel).await.unwrap_err();
+            let error = engine
+                .start(&spec(host), &cancel, &|_| {})
+                .await
+                .unwrap_err();
             assert!(matches!(error, EngineError::TargetRefused(_)));
             let text = error.to_string();
             assert!(
@@ -342,11 +347,13 @@ mod tests {
             );
         }
         assert_eq!(engine.list().await, Ok(vec![]));
-        let error = engine.start(&spec("no-such-host.invalid"), &cancel).await;
+        let error = engine
+            .start(&spec("no-such-host.invalid"), &cancel, &|_| {})
+            .await;
         assert!(error.unwrap_err().to_string().contains("resolved"));
         cancel.cancel();
         assert_eq!(
-            engine.start(&spec("localhost"), &cancel).await,
+            engine.start(&spec("localhost"), &cancel, &|_| {}).await,
             Err(EngineError::Cancelled)
         );
     }
