@@ -2,6 +2,7 @@
 
 mod admission;
 mod driver;
+pub mod events;
 pub mod failure;
 pub mod keys;
 pub mod launch;

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::events::Kind;
 use super::failure::FailReason;
 use super::keys::{KeyError, KeyLease};
 use super::launch::{self, Launch};
@@ -157,15 +158,19 @@ pub(super) fn spawn(shared: Arc<Shared>, record: DesktopRecord, history: History
 
 impl Driver {
     async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Message>, history: History) {
-        if history == History::New
-            && let Err(error) = self.shared.store.insert(&self.record).await
-        {
-            tracing::error!(uid = %self.record.uid, %error, "a new desktop could not be kept");
-            self.shared.remove(&self.record.uid, &self.own);
-            // What failed may have been kept all the same; the next one of this name starts anew.
-            let _ = self.shared.store.delete(&self.record.uid).await;
-            self.refuse_all(&mut inbox, &FailReason::Store(error.to_string()));
-            return;
+        if history == History::New {
+            if let Err(error) = self.shared.store.insert(&self.record).await {
+                tracing::error!(uid = %self.record.uid, %error, "a new desktop could not be kept");
+                self.shared.remove(&self.record.uid, &self.own);
+                // What failed may have been kept all the same; the next one of this name starts
+                // anew.
+                let _ = self.shared.store.delete(&self.record.uid).await;
+                self.refuse_all(&mut inbox, &FailReason::Store(error.to_string()));
+                return;
+            }
+            self.shared
+                .events
+                .publish(Kind::Created, &self.view.borrow());
         }
         loop {
             let due = self.machine.next_deadline().map(|deadline| deadline.at);
@@ -591,7 +596,7 @@ impl Driver {
         Ok(Lease::new(Arc::clone(instance), endpoint, ended, release))
     }
 
-    /// Shows the others what changed.
+    /// Shows the others what changed, and tells those who listen.
     fn show(&mut self) {
         let state = self.machine.state();
         let phase = phase_of(state);
@@ -620,7 +625,7 @@ impl Driver {
         } else {
             due.map(|due| (timestamp_of(due.at), due.reason))
         };
-        self.view.send_replace(Arc::new(View {
+        let view = Arc::new(View {
             record: Arc::clone(&self.record),
             phase,
             since: if entered {
@@ -639,8 +644,10 @@ impl Driver {
             },
             instance: self.current.as_ref().and_then(|c| c.instance.clone()),
             claimed: self.current.as_ref().map(|current| current.id.clone()),
-        }));
+        });
         self.due = due;
+        self.view.send_replace(Arc::clone(&view));
+        self.shared.events.publish_changes(&previous, &view);
     }
 }
 
