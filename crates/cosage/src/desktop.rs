@@ -10,6 +10,7 @@ pub mod lease;
 pub mod lifecycle;
 pub mod manager;
 pub mod reconcile;
+pub mod usage;
 pub mod view;
 
 use std::collections::BTreeMap;

@@ -283,6 +283,21 @@ pub enum StartStep {
 /// Is told the steps of a start; it must not block.
 pub type OnStep<'a> = &'a (dyn Fn(StartStep) + Send + Sync);
 
+/// What an instance uses of its host.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Usage {
+    /// Processors, in cores: 1.0 is all of one.
+    pub cpu: f64,
+    /// Memory in bytes, without file pages that the kernel can take back at once.
+    pub memory: u64,
+    /// The most memory it may use, in bytes: its own limit, or what the host has.
+    pub memory_limit: Option<u64>,
+    /// Bytes per second that it receives over the network.
+    pub received: u64,
+    /// Bytes per second that it sends.
+    pub sent: u64,
+}
+
 /// What an engine reports by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EngineEvent {
@@ -381,6 +396,11 @@ pub trait Engine: Send + Sync + 'static {
 
     /// How the instance ended; `None` while it runs. [`EngineError::Gone`] when it is not there.
     async fn exit(&self, instance: &InstanceId) -> Result<Option<Exit>, EngineError>;
+
+    /// What the instance uses, measured about once a second until the stream is dropped. It ends when
+    /// the instance is not there (any more), has nothing that could be measured, or the engine does
+    /// not answer.
+    fn usage<'a>(&'a self, instance: &'a InstanceId) -> BoxStream<'a, Usage>;
 
     /// Deletes the desktop's home volume. One that is not there is a success.
     async fn delete_home(&self, uid: &Uid) -> Result<(), EngineError>;

@@ -5,82 +5,26 @@
     reason = "a test may stop at what it does not expect"
 )]
 
+#[path = "support/sse.rs"]
+mod sse;
 mod support;
 
 use std::time::Duration;
 
+use cosage::engine::fake::USAGE;
 use cosage::engine::{EngineError, StartStep};
 use futures_util::future::join_all;
-use reqwest::{Method, Response};
-use serde_json::{Value, json};
+use reqwest::Method;
+use serde_json::json;
+use sse::{Event, Listening};
 use support::{Options, Running, World};
 
-/// One server-sent event.
-#[derive(Clone, Debug, PartialEq)]
-struct Event {
-    id: String,
-    name: String,
-    data: Value,
-}
-
-/// A connection to the events.
-struct Listening {
-    response: Response,
-    text: String,
-}
-
-impl Listening {
-    async fn start(service: &Running, query: &str, last: Option<&str>) -> Self {
-        let mut request = service.request(Method::GET, &format!("/api/events{query}"));
-        if let Some(last) = last {
-            request = request.header("last-event-id", last);
-        }
-        let response = request.send().await.unwrap();
-        assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        assert_eq!(response.headers()["x-accel-buffering"], "no");
-        Self {
-            response,
-            text: String::new(),
-        }
+async fn listen(service: &Running, query: &str, last: Option<&str>) -> Listening {
+    let mut request = service.request(Method::GET, &format!("/api/events{query}"));
+    if let Some(last) = last {
+        request = request.header("last-event-id", last);
     }
-
-    /// The next block of lines; `None` when the service has ended the stream in good order.
-    async fn block(&mut self) -> Option<String> {
-        loop {
-            if let Some((block, rest)) = self.text.split_once("\n\n") {
-                let block = block.to_owned();
-                self.text = rest.to_owned();
-                return Some(block);
-            }
-            let chunk = self.response.chunk();
-            let chunk = tokio::time::timeout(Duration::from_secs(30), chunk).await;
-            let chunk = chunk.unwrap().unwrap()?;
-            self.text.push_str(std::str::from_utf8(&chunk).unwrap());
-        }
-    }
-
-    async fn next(&mut self) -> Event {
-        let block = self.block().await.unwrap();
-        let field = |name: &str| {
-            let line = block.lines().find_map(|line| line.strip_prefix(name));
-            line.unwrap_or_default().trim_start().to_owned()
-        };
-        Event {
-            id: field("id:"),
-            name: field("event:"),
-            data: serde_json::from_str(&field("data:")).unwrap(),
-        }
-    }
-
-    /// The events up to and with the first of this name.
-    async fn until(&mut self, name: &str) -> Vec<Event> {
-        let mut heard = vec![self.next().await];
-        while heard.last().unwrap().name != name {
-            heard.push(self.next().await);
-        }
-        heard
-    }
+    Listening::start(request).await
 }
 
 fn names(events: &[Event]) -> Vec<&str> {
@@ -95,7 +39,7 @@ async fn the_life_of_a_desktop_is_told() {
         StartStep::Pulling { percent: None },
         StartStep::Pulling { percent: Some(43) },
     ]);
-    let mut events = Listening::start(&service, "", None).await;
+    let mut events = listen(&service, "", None).await;
     let hello = events.next().await;
     assert_eq!(hello.name, "hello");
     assert_eq!(hello.data["version"], env!("CARGO_PKG_VERSION"));
@@ -171,7 +115,7 @@ async fn a_first_start_that_fails_is_told_with_its_reason() {
     let service = world.serve(Options::default()).await;
     let full = EngineError::OutOfDisk("no space left on device".to_owned());
     world.control().set_start_error(Some(full));
-    let mut events = Listening::start(&service, "", None).await;
+    let mut events = listen(&service, "", None).await;
     let reply = service.post("a", r#"{"vm": "desk"}"#).await;
     assert_eq!(reply.status, 503);
     let heard = events.until("gone").await;
@@ -188,7 +132,7 @@ async fn a_first_start_that_fails_is_told_with_its_reason() {
 async fn viewers_that_come_at_once_are_told_one_by_one() {
     let world = World::new();
     let service = world.serve(Options::default()).await;
-    let mut events = Listening::start(&service, "", None).await;
+    let mut events = listen(&service, "", None).await;
     let url = service.ensure("a", "desk").await;
     service.delete("/api/vm/a").await;
     events.until("gone").await;
@@ -217,14 +161,14 @@ async fn viewers_that_come_at_once_are_told_one_by_one() {
 async fn who_comes_back_hears_what_it_missed_and_nothing_twice() {
     let world = World::new();
     let service = world.serve(Options::default()).await;
-    let mut events = Listening::start(&service, "", None).await;
+    let mut events = listen(&service, "", None).await;
     service.ensure("a", "desk").await;
     let last = events.until("ready").await.pop().unwrap();
     drop(events);
 
     service.ensure("b", "desk").await;
     service.delete("/api/vm/a").await;
-    let mut events = Listening::start(&service, "", Some(&last.id)).await;
+    let mut events = listen(&service, "", Some(&last.id)).await;
     let hello = events.next().await;
     assert_eq!((hello.name.as_str(), &hello.id), ("hello", &last.id));
     let heard = events.until("gone").await;
@@ -236,7 +180,7 @@ async fn who_comes_back_hears_what_it_missed_and_nothing_twice() {
     );
 
     // Somebody who wants to hear of one desktop only.
-    let mut events = Listening::start(&service, "?uid=a&uid=c", Some(&last.id)).await;
+    let mut events = listen(&service, "?uid=a&uid=c", Some(&last.id)).await;
     assert_eq!(
         names(&events.until("gone").await),
         ["hello", "stopping", "gone"]
@@ -250,7 +194,7 @@ async fn who_comes_back_hears_what_it_missed_and_nothing_twice() {
 async fn what_is_not_remembered_has_to_be_read_again() {
     let world = World::new();
     let service = world.serve(Options::default()).await;
-    let mut events = Listening::start(&service, "", None).await;
+    let mut events = listen(&service, "", None).await;
     let first = events.next().await;
     service.ensure("a", "desk").await;
     // Each time the wait for the first viewer starts again, which is an event.
@@ -258,12 +202,12 @@ async fn what_is_not_remembered_has_to_be_read_again() {
         join_all((0..41).map(|_| service.post("a", "{}"))).await;
     }
     for last in [first.id.as_str(), "nonsense", "nonsense-1", "-", ""] {
-        let mut events = Listening::start(&service, "", Some(last)).await;
+        let mut events = listen(&service, "", Some(last)).await;
         let heard = events.until("reset").await;
         assert_eq!(names(&heard), ["hello", "reset"]);
         assert_eq!(heard[0].id, heard[1].id);
         // From there on it can go on.
-        let mut events = Listening::start(&service, "", Some(&heard[1].id)).await;
+        let mut events = listen(&service, "", Some(&heard[1].id)).await;
         events.next().await;
         service.post("a", "{}").await;
         assert_eq!(events.next().await.name, "idle");
@@ -272,7 +216,7 @@ async fn what_is_not_remembered_has_to_be_read_again() {
     let before = events.next().await;
     service.shut_down().await;
     let service = world.serve(Options::default()).await;
-    let mut events = Listening::start(&service, "", Some(&before.id)).await;
+    let mut events = listen(&service, "", Some(&before.id)).await;
     let heard = events.until("reset").await;
     assert_eq!(names(&heard), ["hello", "reset"]);
     assert_ne!(heard[0].data["boot"], first.data["boot"]);
@@ -282,7 +226,7 @@ async fn what_is_not_remembered_has_to_be_read_again() {
 async fn a_hundred_listeners_hear_the_same() {
     let world = World::new();
     let service = world.serve(Options::default()).await;
-    let listening = join_all((0..100).map(|_| Listening::start(&service, "", None))).await;
+    let listening = join_all((0..100).map(|_| listen(&service, "", None))).await;
     let starts = join_all((0..10).map(|_| service.post("allocate", r#"{"vm": "desk"}"#)));
     let listened = join_all(listening.into_iter().map(async |mut events| {
         let mut heard = Vec::new();
@@ -302,7 +246,7 @@ async fn a_hundred_listeners_hear_the_same() {
 async fn the_end_of_the_service_is_the_end_of_the_stream() {
     let world = World::new();
     let service = world.serve(Options::default()).await;
-    let mut events = Listening::start(&service, "", None).await;
+    let mut events = listen(&service, "", None).await;
     events.until("reset").await;
     let (end, ()) = tokio::join!(events.block(), service.shut_down());
     assert_eq!(end, None);
@@ -312,11 +256,78 @@ async fn the_end_of_the_service_is_the_end_of_the_stream() {
 async fn a_silent_connection_is_kept_alive() {
     let world = World::new();
     let service = world.serve(Options::default()).await;
-    let mut events = Listening::start(&service, "", None).await;
+    let mut events = listen(&service, "", None).await;
     events.until("reset").await;
     tokio::time::pause();
     let comment = events.block().await.unwrap();
     assert!(comment.starts_with(':'), "{comment}");
+}
+
+#[tokio::test]
+async fn what_desktops_use_is_measured_once_and_only_while_somebody_listens() {
+    let world = World::new();
+    let elsewhere = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let service = world
+        .serve(Options {
+            remote_networks: vec!["127.0.0.1/32".to_owned()],
+            ..Options::default()
+        })
+        .await;
+    let control = world.control();
+    let url = service.ensure("a", "desk").await;
+    service.ensure("b", "desk").await;
+    let port = elsewhere.local_addr().unwrap().port();
+    let target = json!({"TARGET_IP": "127.0.0.1", "TARGET_PORT": port});
+    let remote = json!({"vm": "elsewhere", "env": target}).to_string();
+    assert_eq!(service.post("c", &remote).await.status, 200);
+    let _silent = listen(&service, "?usage=false", None).await;
+    assert_eq!(control.measurements(), 0);
+
+    for _ in 0..2 {
+        let listening = join_all((0..20).map(|_| listen(&service, "?usage=true", None))).await;
+        let one = listen(&service, "?usage=true&uid=b", None).await;
+        let used = json!({
+            "cpu": USAGE.cpu,
+            "memory": USAGE.memory,
+            "memory_limit": USAGE.memory_limit,
+            "received": USAGE.received,
+            "sent": USAGE.sent,
+        });
+        let heard = join_all(listening.into_iter().chain([one]).map(async |mut events| {
+            let usage = events.until("usage").await.pop().unwrap();
+            (usage, events)
+        }))
+        .await;
+        assert_eq!(control.measurements(), 2);
+        let ((one, _), others) = heard.split_last().unwrap();
+        assert_eq!(one.data["desktops"], json!({"b": used}));
+        for (usage, _) in others {
+            assert_eq!(
+                (usage.id.as_str(), &usage.data["type"]),
+                ("", &json!("usage"))
+            );
+            assert!(usage.data["at"].is_string());
+            assert_eq!(usage.data["desktops"], json!({"a": used, "b": used}));
+        }
+        drop(heard);
+        while control.measurements() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    // Events come in between, and what does not run any more is not measured.
+    let mut events = listen(&service, "?usage=true", None).await;
+    let viewer = service.open(&url).await.unwrap();
+    events.until("viewer_joined").await;
+    events.until("usage").await;
+    service.delete("/api/vm/a").await;
+    drop(viewer);
+    events.until("gone").await;
+    while events.until("usage").await.pop().unwrap().data["desktops"]
+        .get("a")
+        .is_some()
+    {}
+    assert_eq!(control.measurements(), 1);
 }
 
 #[tokio::test]
@@ -326,4 +337,7 @@ async fn a_query_that_is_wrong_is_refused() {
     let reply = service.get("/api/events?uid=a&uid=-x").await;
     assert_eq!(reply.status, 422, "{reply:?}");
     assert_eq!(reply.json["code"], "invalid_uid");
+    let reply = service.get("/api/events?usage=maybe").await;
+    assert_eq!(reply.status, 422, "{reply:?}");
+    assert_eq!(reply.json["code"], "invalid_query");
 }

@@ -18,6 +18,7 @@ use super::keys::KeyTable;
 use super::launch::Probe;
 use super::lease::Lease;
 use super::lifecycle::{History, StopMode};
+use super::usage::Meter;
 use super::view::View;
 use super::{DesktopRecord, Environment, StreamKey, Uid};
 use crate::catalog::{
@@ -80,6 +81,8 @@ pub(super) struct Shared {
     pub(super) comparing: Mutex<()>,
     /// What happens to desktops.
     pub(super) events: Arc<Events>,
+    /// What they use.
+    pub(super) meter: Meter,
     /// Ends what is streamed without an end of its own, which would hold up the service's.
     closing: CancellationToken,
     /// Ends all drivers.
@@ -162,6 +165,7 @@ impl Manager {
             compared: watch::Sender::new(false),
             comparing: Mutex::default(),
             events: Arc::new(Events::new(closing.clone())),
+            meter: Meter::default(),
             closing,
             ended: CancellationToken::new(),
         });

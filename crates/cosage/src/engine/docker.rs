@@ -23,6 +23,7 @@ mod labels;
 mod launch;
 mod pull;
 mod site;
+mod usage;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,7 +45,7 @@ use self::client::{Client, ORDER_LIMIT, READ_LIMIT, Refusal, limited, sort};
 use self::site::Site;
 use super::logs::{LOGS_MAX_LEN, last_lines};
 use super::{
-    Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId, LaunchSpec, OnStep,
+    Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId, LaunchSpec, OnStep, Usage,
 };
 use crate::desktop::Uid;
 
@@ -356,6 +357,10 @@ impl Engine for Docker {
             Err(error) if sort(&error) == Refusal::Missing => Err(EngineError::Gone),
             Err(error) => Err(self.client.explain(error)),
         }
+    }
+
+    fn usage<'a>(&'a self, instance: &'a InstanceId) -> BoxStream<'a, Usage> {
+        self.measure(instance)
     }
 
     async fn delete_home(&self, uid: &Uid) -> Result<(), EngineError> {

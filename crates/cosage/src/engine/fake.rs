@@ -24,12 +24,24 @@ pub use self::server::{COLOUR, HEIGHT, WIDTH};
 use super::logs::last_lines;
 use super::{
     ContainerSpec, Endpoint, Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId,
-    LaunchSpec, OnStep, Protocol, StartStep, Workload,
+    LaunchSpec, OnStep, Protocol, StartStep, Usage, Workload,
 };
 use crate::desktop::Uid;
 
 /// The exit code of a process that was killed: 128 and the number of the signal.
 const KILLED: i64 = 137;
+
+/// What every instance uses.
+pub const USAGE: Usage = Usage {
+    cpu: 0.25,
+    memory: 64 << 20,
+    memory_limit: Some(1 << 30),
+    received: 1_000,
+    sent: 20_000,
+};
+
+/// How often that is measured.
+const MEASUREMENT: Duration = Duration::from_secs(1);
 
 /// An engine in memory.
 #[derive(Clone, Default)]
@@ -66,6 +78,7 @@ struct State {
     missing_images: BTreeSet<String>,
     taken_names: BTreeSet<String>,
     starts: usize,
+    measurements: usize,
     start_delay: Duration,
     start_error: Option<EngineError>,
     start_steps: Vec<StartStep>,
@@ -79,6 +92,11 @@ struct Record {
     name: String,
     logs: String,
     life: Life,
+}
+
+/// Counts as one for as long as it is held.
+struct Measurement {
+    shared: Arc<Shared>,
 }
 
 enum Life {
@@ -267,6 +285,16 @@ impl Engine for Fake {
         }
     }
 
+    fn usage<'a>(&'a self, instance: &'a InstanceId) -> BoxStream<'a, Usage> {
+        let measurement = Measurement::begin(&self.shared);
+        stream::unfold(measurement, async |measurement| {
+            tokio::time::sleep(MEASUREMENT).await;
+            let running = self.exit(instance).await == Ok(None);
+            running.then_some((USAGE, measurement))
+        })
+        .boxed()
+    }
+
     async fn delete_home(&self, uid: &Uid) -> Result<(), EngineError> {
         self.shared.up()?.homes.remove(uid);
         Ok(())
@@ -373,6 +401,11 @@ impl Control {
         self.shared.lock().starts
     }
 
+    /// How many measurements of usage go on.
+    pub fn measurements(&self) -> usize {
+        self.shared.lock().measurements
+    }
+
     /// The instances that run now.
     pub fn running(&self) -> Vec<InstanceId> {
         let state = self.shared.lock();
@@ -419,6 +452,21 @@ impl Shared {
     fn report(&self, event: EngineEvent) {
         // An error says that nobody listens.
         let _ = self.events.send(event);
+    }
+}
+
+impl Measurement {
+    fn begin(shared: &Arc<Shared>) -> Self {
+        shared.lock().measurements += 1;
+        Self {
+            shared: Arc::clone(shared),
+        }
+    }
+}
+
+impl Drop for Measurement {
+    fn drop(&mut self) {
+        self.shared.lock().measurements -= 1;
     }
 }
 

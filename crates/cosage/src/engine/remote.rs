@@ -11,14 +11,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream, StreamExt};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Endpoint, Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId, LaunchSpec,
-    OnStep, Presence, RemoteSpec, StartStep, Workload,
+    OnStep, Presence, RemoteSpec, StartStep, Usage, Workload,
 };
 use crate::desktop::Uid;
 
@@ -148,6 +148,14 @@ impl Engine for WithRemotes {
             return Ok(None);
         }
         self.inner.exit(instance).await
+    }
+
+    fn usage<'a>(&'a self, instance: &'a InstanceId) -> BoxStream<'a, Usage> {
+        // What it uses is somebody else's.
+        if self.remotes().contains_key(instance) {
+            return stream::empty().boxed();
+        }
+        self.inner.usage(instance)
     }
 
     async fn delete_home(&self, uid: &Uid) -> Result<(), EngineError> {
@@ -319,6 +327,7 @@ mod tests {
         let id = &instance.id;
         assert_eq!(engine.logs(id, 10).await, Ok(String::new()));
         assert_eq!(engine.exit(id).await, Ok(None));
+        assert_eq!(engine.usage(id).next().await, None);
         assert_eq!(
             engine.list().await,
             Ok(vec![Found::Running(instance.clone())])

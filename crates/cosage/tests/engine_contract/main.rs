@@ -112,6 +112,7 @@ contract! {
     an_end_is_reported_with_its_code,
     logs_are_the_last_lines,
     logs_are_bounded,
+    usage_is_measured_until_it_ends,
     a_home_outlives_its_container,
     what_does_not_end_is_killed,
     simultaneous_starts_all_succeed,
@@ -311,6 +312,23 @@ async fn logs_are_bounded(subject: Subject) {
         logs.len() > 60_000 && logs.ends_with("line 20000\n")
     })
     .await;
+}
+
+async fn usage_is_measured_until_it_ends(subject: Subject) {
+    let engine = subject.engine();
+    let instance = start(&*engine, &subject.desktop(&Uid::random())).await;
+    let mut usage = engine.usage(&instance.id);
+    for _ in 0..2 {
+        let used = usage.next().await.unwrap();
+        assert!((0.0..64.0).contains(&used.cpu), "{used:?}");
+        assert!(used.memory > 1 << 20, "{used:?}");
+        assert!(used.memory_limit >= Some(used.memory), "{used:?}");
+    }
+    engine.stop(&instance.id, Duration::ZERO).await.unwrap();
+    while let Some(used) = usage.next().await {
+        assert!(used.memory_limit.is_some(), "{used:?}");
+    }
+    assert_eq!(engine.usage(&instance.id).next().await, None);
 }
 
 async fn a_home_outlives_its_container(subject: Subject) {
