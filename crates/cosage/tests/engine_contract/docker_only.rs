@@ -436,7 +436,7 @@ fn unreachable_desktop() -> LaunchSpec {
     .desktop(&Uid::random())
 }
 
-fn connect_to(subject: &DockerFixture, socket: &std::path::Path) -> Docker {
+pub(super) fn connect_to(subject: &DockerFixture, socket: &std::path::Path) -> Docker {
     subject.connect(DockerSettings {
         host: Some(format!("unix://{}", socket.display())),
         ..subject.settings()

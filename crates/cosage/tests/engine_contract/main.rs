@@ -13,6 +13,7 @@
 
 mod docker;
 mod docker_only;
+mod docker_pull;
 mod fake;
 
 use std::future::Future;

@@ -203,6 +203,13 @@ mod tests {
     }
 
     #[test]
+    fn a_recorded_pull_goes_from_little_to_all() {
+        // Three layers of 60, 5 and 20 MB on some that were there.
+        let told = percentages(include_str!("pull/engine-20.10.jsonl"));
+        assert_eq!(told, [0, 3, 14, 15, 16, 29, 40, 50, 61, 74, 85, 88, 100]);
+    }
+
+    #[test]
     fn the_percentage_is_of_the_bytes_of_all_layers() {
         let told = percentages(
             r#"{"status":"Pulling from library/two","id":"latest"}
