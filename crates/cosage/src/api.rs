@@ -5,6 +5,7 @@ mod callback;
 mod catalog;
 mod desktops;
 mod error;
+mod events;
 mod health;
 mod origin;
 mod params;
@@ -84,6 +85,8 @@ pub fn router(app: App, which: Routes) -> Router {
         .routes(routes!(desktops::ensure))
         .routes(routes!(desktops::url))
         .routes(routes!(desktops::list))
+        .routes(routes!(desktops::all))
+        .routes(routes!(events::listen))
         .routes(routes!(desktops::show, desktops::stop))
         .routes(routes!(desktops::logs))
         .routes(routes!(callback::report))

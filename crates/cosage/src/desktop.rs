@@ -2,6 +2,7 @@
 
 mod admission;
 mod driver;
+pub mod events;
 pub mod failure;
 pub mod keys;
 pub mod launch;
@@ -9,6 +10,7 @@ pub mod lease;
 pub mod lifecycle;
 pub mod manager;
 pub mod reconcile;
+pub mod usage;
 pub mod view;
 
 use std::collections::BTreeMap;

@@ -265,6 +265,39 @@ pub struct Exit {
     pub out_of_memory: bool,
 }
 
+/// Where a start is, as far as its engine is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartStep {
+    /// It waits for its turn among other starts.
+    Queued,
+    /// Its image is being fetched; `percent` (0 to 100) of it is there, where that is known. It
+    /// never goes down within one start.
+    Pulling {
+        /// How much is there.
+        percent: Option<u8>,
+    },
+    /// Its turn has come: the container is being started.
+    Starting,
+}
+
+/// Is told the steps of a start; it must not block.
+pub type OnStep<'a> = &'a (dyn Fn(StartStep) + Send + Sync);
+
+/// What an instance uses of its host.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Usage {
+    /// Processors, in cores: 1.0 is all of one.
+    pub cpu: f64,
+    /// Memory in bytes, without file pages that the kernel can take back at once.
+    pub memory: u64,
+    /// The most memory it may use, in bytes: its own limit, or what the host has.
+    pub memory_limit: Option<u64>,
+    /// Bytes per second that it receives over the network.
+    pub received: u64,
+    /// Bytes per second that it sends.
+    pub sent: u64,
+}
+
 /// What an engine reports by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EngineEvent {
@@ -339,10 +372,14 @@ pub trait Engine: Send + Sync + 'static {
     /// On an error nothing is left behind as far as the engine answers at all (what is, appears as
     /// [`Found`]). `cancel` ends it early with [`EngineError::Cancelled`]: a pull at once, an order that the engine is
     /// carrying out when it is carried out. The future is not dropped before it ends.
+    ///
+    /// `on_step` is told what a start waits for ([`StartStep::Queued`], [`StartStep::Pulling`]),
+    /// as often as that changes, and after that, once, [`StartStep::Starting`].
     async fn start(
         &self,
         spec: &LaunchSpec,
         cancel: &CancellationToken,
+        on_step: OnStep<'_>,
     ) -> Result<Instance, EngineError>;
 
     /// Asks the instance to end, kills it after `grace`, and removes it (not the home volume).
@@ -359,6 +396,11 @@ pub trait Engine: Send + Sync + 'static {
 
     /// How the instance ended; `None` while it runs. [`EngineError::Gone`] when it is not there.
     async fn exit(&self, instance: &InstanceId) -> Result<Option<Exit>, EngineError>;
+
+    /// What the instance uses, measured about once a second until the stream is dropped. It ends when
+    /// the instance is not there (any more), has nothing that could be measured, or the engine does
+    /// not answer.
+    fn usage<'a>(&'a self, instance: &'a InstanceId) -> BoxStream<'a, Usage>;
 
     /// Deletes the desktop's home volume. One that is not there is a success.
     async fn delete_home(&self, uid: &Uid) -> Result<(), EngineError>;

@@ -8,6 +8,8 @@
 
 #[path = "support/process.rs"]
 mod process;
+#[path = "support/sse.rs"]
+mod sse;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
@@ -65,6 +67,34 @@ async fn a_desktop_comes_is_seen_and_goes() {
         ws.json,
         serde_json::json!({ "details": "container not running" })
     );
+}
+
+#[tokio::test]
+async fn what_a_desktop_uses_is_told_while_somebody_listens() {
+    let Some(scene) = Scene::new() else { return };
+    let service = scene.serve().await;
+    service.ensure("a", "tiny").await;
+    let address = format!("http://{}/api/events?usage=true", service.address);
+    let mut events = sse::Listening::start(reqwest::Client::new().get(address)).await;
+    let idle = events.until("usage").await.pop().unwrap();
+    let idle = &idle.data["desktops"]["a"];
+    let memory = idle["memory"].as_u64().unwrap();
+    assert!(memory > 1 << 20, "{idle}");
+    assert!(memory < idle["memory_limit"].as_u64().unwrap(), "{idle}");
+    let container = scene.container_name("a");
+    // Of one core as much as the machine has left, and no more.
+    let work = "timeout 60 sh -c 'while :; do :; done' >/dev/null &";
+    scene.docker(&["exec", "--detach", &container, "sh", "-c", work]);
+    loop {
+        let usage = events.until("usage").await.pop().unwrap();
+        let cores = usage.data["desktops"]["a"]["cpu"].as_f64().unwrap();
+        assert!(cores < 1.5, "{usage:?}");
+        if cores > 0.2 {
+            break;
+        }
+    }
+    service.delete("a").await;
+    events.until("gone").await;
 }
 
 #[tokio::test]

@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use cosage::catalog::Undeclared;
 use cosage::engine::fake::Power;
-use cosage::engine::{EngineError, Exit};
+use cosage::engine::{EngineError, Exit, StartStep};
 use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
 use reqwest::{Method, StatusCode};
+use serde_json::Value;
 use support::{Options, Reply, Running, Socket, World, port_range};
 use tokio_websockets::{CloseCode, Message};
 
@@ -956,4 +957,115 @@ async fn a_full_disk_leaves_nothing_behind() {
             .unwrap()
             .is_empty()
     );
+}
+
+#[tokio::test]
+async fn a_start_says_how_far_it_is() {
+    let (world, service) = service().await;
+    let control = world.control();
+    control.set_start_delay(Duration::from_secs(600));
+    for (uid, step, shown) in [
+        ("a", StartStep::Queued, r#"{"step": "queued"}"#),
+        (
+            "b",
+            StartStep::Pulling { percent: None },
+            r#"{"step": "pulling"}"#,
+        ),
+        (
+            "c",
+            StartStep::Pulling { percent: Some(43) },
+            r#"{"step": "pulling", "percent": 43}"#,
+        ),
+        ("d", StartStep::Starting, r#"{"step": "starting"}"#),
+    ] {
+        control.set_start_steps([step]);
+        let start = service.post(uid, r#"{"vm": "desk"}"#);
+        let looked = service.wait_until(uid, |desktop| {
+            desktop["progress"] == serde_json::from_str::<Value>(shown).unwrap()
+        });
+        let seen = tokio::select! {
+            seen = looked => seen,
+            reply = start => panic!("it should not come: {reply:?}"),
+        };
+        assert_eq!(seen["status"], "starting");
+        assert!(seen.get("started_at").is_none(), "{seen}");
+    }
+    control.set_start_delay(Duration::ZERO);
+    control.set_banner_delay(Duration::from_millis(200));
+    let (reply, waiting) = tokio::join!(
+        service.post("e", r#"{"vm": "desk"}"#),
+        service.wait_until("e", |desktop| desktop["progress"]["step"] == "waiting"),
+    );
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert_eq!(waiting["status"], "starting");
+    let ready = service.get("/api/vm/e").await.json;
+    assert_eq!(ready["status"], "ready");
+    assert!(ready.get("progress").is_none(), "{ready}");
+    assert!(ready["started_at"].is_string(), "{ready}");
+}
+
+#[tokio::test]
+async fn all_desktops_are_described_the_newest_first() {
+    let world = World::new();
+    let service = world
+        .serve(Options {
+            remote_networks: vec!["127.0.0.1/32".to_owned()],
+            ..Options::default()
+        })
+        .await;
+    assert_eq!(service.get("/api/vm").await.json, serde_json::json!([]));
+    service.ensure("first", "desk").await;
+    service.ensure("second", "hasty").await;
+    service.delete("/api/vm/first").await;
+    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = elsewhere.local_addr().unwrap().port();
+    let remote = service
+        .post(
+            "third",
+            &format!(
+                r#"{{"vm": "elsewhere", "env": {{"TARGET_IP": "127.0.0.1", "TARGET_PORT": {port}}}}}"#
+            ),
+        )
+        .await;
+    assert_eq!(remote.status, 200, "{remote:?}");
+
+    let all = service.get("/api/vm").await.json;
+    let shown: Vec<_> = all
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|desktop| {
+            ["uid", "title", "home", "status", "streams"].map(|field| desktop[field].clone())
+        })
+        .collect();
+    let expected = serde_json::json!([
+        ["third", "Elsewhere", false, "ready", ["vnc"]],
+        ["second", "Hasty", false, "ready", ["vnc"]],
+        ["first", "Desk", true, "asleep", ["audio", "vnc"]],
+    ]);
+    assert_eq!(serde_json::json!(shown), expected);
+    let one = service.get("/api/vm/second").await.json;
+    assert_eq!(all[1], one);
+}
+
+#[tokio::test]
+async fn a_failure_is_described_with_the_last_lines() {
+    let (world, service) = service().await;
+    let control = world.control();
+    service.ensure("a", "hasty").await;
+    service.delete("/api/vm/a").await;
+    control.set_banner_delay(Duration::from_secs(600));
+    let (reply, ()) = tokio::join!(service.post("a", "{}"), async {
+        service
+            .wait_until("a", |desktop| desktop["progress"]["step"] == "waiting")
+            .await;
+        let long = "x".repeat(100_000);
+        control.write_log(&control.running()[0], &format!("{long}\nno display\n"));
+    });
+    assert_error(&reply, 504, "start_timeout");
+    let failed = service.get("/api/vm/a").await.json;
+    assert_eq!(failed["status"], "failed");
+    assert_eq!(failed["failure"], reply.json["details"]);
+    let logs = failed["failure_logs"].as_str().unwrap();
+    assert!(logs.ends_with("no display\n") && logs.len() <= 8 * 1024);
 }

@@ -1,5 +1,6 @@
 //! Calls on desktops: make, look up, stop.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use axum::Json;
@@ -15,11 +16,14 @@ use super::App;
 use super::body::JsonObject;
 use super::error::{ApiError, ErrorBody};
 use super::params::{Name, Params, UidPath};
+use crate::catalog::{App as CatalogApp, Catalog, Source};
+use crate::desktop::Uid;
+use crate::desktop::failure::FailReason;
 use crate::desktop::lease::EndReason;
 use crate::desktop::lifecycle::StopMode;
 use crate::desktop::manager::{DesktopError, LOG_LINES_MAX};
-use crate::desktop::view::{Phase, View};
-use crate::desktop::{StreamKey, Uid};
+use crate::desktop::view::{Phase, Progress, View};
+use crate::engine::StartStep;
 
 /// What a client asks for.
 #[derive(Clone, Default, Deserialize, ToSchema)]
@@ -81,14 +85,44 @@ pub(super) enum StatusWord {
     Failed,
 }
 
+/// What a start is at.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum StepWord {
+    /// It waits for its turn among other starts.
+    Queued,
+    /// Its image is being fetched.
+    Pulling,
+    /// Its container is being started.
+    Starting,
+    /// Its container runs, and its display does not answer yet.
+    Waiting,
+}
+
+/// How far a start is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ProgressBody {
+    /// What it is at.
+    step: StepWord,
+    /// How much of the image is there, 0 to 100; with `pulling` only, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    percent: Option<u8>,
+}
+
 /// Everything there is to know about a desktop.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct DesktopBody {
+pub(super) struct DesktopBody<'a> {
     /// Its name.
     #[schema(value_type = String)]
-    uid: Uid,
+    uid: &'a Uid,
     /// The catalogue's name of its app.
-    app: String,
+    app: &'a str,
+    /// The app's name for people; `app` where the catalogue does not have it any more.
+    title: &'a str,
+    /// Its streams by name.
+    streams: Vec<&'a str>,
+    /// Whether it has a home, whose files can be read and written.
+    home: bool,
     /// Where it is.
     status: StatusWord,
     /// Since when it is there.
@@ -97,6 +131,13 @@ pub(super) struct DesktopBody {
     /// When it was first asked for.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+    /// When what runs of it was started; absent while nothing runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    started_at: Option<Timestamp>,
+    /// How far its start is, while it is `starting`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<ProgressBody>,
     /// How many viewers are connected.
     viewers: usize,
     /// Path of its VNC stream, while it is ready.
@@ -107,10 +148,14 @@ pub(super) struct DesktopBody {
     #[schema(value_type = Option<String>, format = DateTime)]
     until: Option<Timestamp>,
     /// Why it lives until then, in words.
-    because: String,
+    #[schema(value_type = String)]
+    because: Cow<'static, str>,
     /// Why its last start failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
+    /// The last lines it wrote then, where they may tell why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure_logs: Option<&'a str>,
 }
 
 /// How to stop.
@@ -214,23 +259,41 @@ pub(super) async fn list(State(app): State<App>) -> Json<Vec<Uid>> {
     Json(uids)
 }
 
+/// Everything there is to know about all desktops, also those that sleep; the newest first.
+#[utoipa::path(get, path = "/api/vm", tag = "desktops",
+    responses((status = 200, body = Vec<DesktopBody<'static>>)))]
+pub(super) async fn all(State(app): State<App>) -> Response {
+    let catalog = app.manager.catalog();
+    let mut views = app.manager.views();
+    views.sort_unstable_by(|one, other| {
+        let (one, other) = (&one.record, &other.record);
+        let newest = other.created_at.cmp(&one.created_at);
+        newest.then_with(|| one.uid.cmp(&other.uid))
+    });
+    let bodies: Vec<_> = views
+        .iter()
+        .map(|view| describe(&app, &catalog, view))
+        .collect();
+    Json(bodies).into_response()
+}
+
 /// Everything there is to know about a desktop.
 #[utoipa::path(get, path = "/api/vm/{uid}", tag = "desktops",
     params(("uid" = String, Path, description = "The desktop's name")),
     responses(
-        (status = 200, body = DesktopBody),
+        (status = 200, body = DesktopBody<'static>),
         (status = 404, description = "No such desktop", body = ErrorBody),
         (status = 422, description = "Not a uid", body = ErrorBody),
     ))]
 pub(super) async fn show(
     State(app): State<App>,
     UidPath(uid): UidPath,
-) -> Result<Json<DesktopBody>, ApiError> {
+) -> Result<Response, ApiError> {
     let view = app
         .manager
         .view(&uid)
         .ok_or(DesktopError::UnknownDesktop(uid))?;
-    Ok(Json(describe(&app, &view)))
+    Ok(Json(describe(&app, &app.manager.catalog(), &view)).into_response())
 }
 
 /// Stop a desktop.
@@ -283,9 +346,11 @@ pub(super) async fn logs(
     Ok(app.manager.logs(&uid, query.lines).await?)
 }
 
-fn describe(app: &App, view: &View) -> DesktopBody {
+/// A desktop as all calls and events show it.
+pub(super) fn describe<'a>(app: &App, catalog: &'a Catalog, view: &'a View) -> DesktopBody<'a> {
+    let entry = catalog.app(&view.record.app);
     let status = match view.phase {
-        Phase::Asleep => StatusWord::Asleep,
+        Phase::Asleep | Phase::Forgotten => StatusWord::Asleep,
         Phase::Starting => StatusWord::Starting,
         Phase::Ready => StatusWord::Ready,
         Phase::Stopping => StatusWord::Stopping,
@@ -293,35 +358,63 @@ fn describe(app: &App, view: &View) -> DesktopBody {
         Phase::Failed => StatusWord::Failed,
     };
     DesktopBody {
-        uid: view.record.uid.clone(),
-        app: view.record.app.clone(),
+        uid: &view.record.uid,
+        app: &view.record.app,
+        title: entry.map_or(&view.record.app, |entry| &entry.title),
+        streams: match (&view.instance, entry) {
+            (Some(instance), _) => instance.endpoints.keys().map(String::as_str).collect(),
+            (None, Some(entry)) => entry.streams.keys().map(String::as_str).collect(),
+            (None, None) => Vec::new(),
+        },
+        home: entry.is_some_and(|entry| has_home(entry)),
         status,
         since: view.since,
         created_at: view.record.created_at,
+        started_at: view.instance.as_ref().map(|instance| instance.started_at),
+        progress: view.progress.map(progress),
         viewers: view.viewers,
-        url: view.ready_key().map(|key: StreamKey| app.stream_url(key)),
+        url: view.ready_key().map(|key| app.stream_url(key)),
         until: view.until.map(|(at, _)| at),
         because: because(view),
         failure: view.failure.as_ref().map(ToString::to_string),
+        failure_logs: view.failure.as_ref().and_then(FailReason::logs),
     }
 }
 
-fn because(view: &View) -> String {
-    match (view.phase, view.viewers, view.until) {
-        (Phase::Asleep, _, _) => "nothing of it runs; ask for it and it starts".to_owned(),
-        (Phase::Starting, _, _) => "it is starting".to_owned(),
-        (Phase::Stopping, _, _) => "it is ending".to_owned(),
-        (Phase::Restarting, _, _) => "it is ending, and starts again after".to_owned(),
-        (Phase::Failed, _, _) => "its last start failed; asking for it tries again".to_owned(),
-        (Phase::Ready, 0, Some((_, EndReason::Idle))) => {
-            "nobody is looking; a viewer keeps it alive".to_owned()
-        }
-        (Phase::Ready, 0, None) => "nobody is looking, and it never goes idle".to_owned(),
-        (Phase::Ready, 0, Some(_)) => "it reaches its maximum age then".to_owned(),
-        (Phase::Ready, 1, None) => "1 viewer is looking".to_owned(),
-        (Phase::Ready, viewers, None) => format!("{viewers} viewers are looking"),
-        (Phase::Ready, viewers, Some(_)) => {
-            format!("{viewers} looking, until it reaches its maximum age")
-        }
+fn has_home(entry: &CatalogApp) -> bool {
+    match &entry.source {
+        Source::Container(container) => container.home.is_some(),
+        Source::Remote { .. } => false,
     }
+}
+
+fn progress(progress: Progress) -> ProgressBody {
+    let (step, percent) = match progress {
+        Progress::Engine(StartStep::Queued) => (StepWord::Queued, None),
+        Progress::Engine(StartStep::Pulling { percent }) => (StepWord::Pulling, percent),
+        Progress::Engine(StartStep::Starting) => (StepWord::Starting, None),
+        Progress::Waiting => (StepWord::Waiting, None),
+    };
+    ProgressBody { step, percent }
+}
+
+fn because(view: &View) -> Cow<'static, str> {
+    let words = match (view.phase, view.viewers, view.until) {
+        (Phase::Asleep | Phase::Forgotten, _, _) => "nothing of it runs; ask for it and it starts",
+        (Phase::Starting, _, _) => "it is starting",
+        (Phase::Stopping, _, _) => "it is ending",
+        (Phase::Restarting, _, _) => "it is ending, and starts again after",
+        (Phase::Failed, _, _) => "its last start failed; asking for it tries again",
+        (Phase::Ready, 0, Some((_, EndReason::Idle))) => {
+            "nobody is looking; a viewer keeps it alive"
+        }
+        (Phase::Ready, 0, None) => "nobody is looking, and it never goes idle",
+        (Phase::Ready, 0, Some(_)) => "it reaches its maximum age then",
+        (Phase::Ready, 1, None) => "1 viewer is looking",
+        (Phase::Ready, viewers, None) => return format!("{viewers} viewers are looking").into(),
+        (Phase::Ready, viewers, Some(_)) => {
+            return format!("{viewers} looking, until it reaches its maximum age").into();
+        }
+    };
+    words.into()
 }

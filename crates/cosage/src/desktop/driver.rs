@@ -9,15 +9,17 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::events::Kind;
 use super::failure::FailReason;
 use super::keys::{KeyError, KeyLease};
 use super::launch::{self, Launch};
 use super::lease::{EndReason, Lease, Release};
 use super::lifecycle::{
-    AfterStop, Answer, Effect, Event, History, Lifecycle, RequestId, Run, State, StopMode, Use,
+    AfterStop, Answer, Deadline, Effect, Event, History, Lifecycle, RequestId, Run, State,
+    StopMode, Use,
 };
 use super::manager::Shared;
-use super::view::{Phase, View};
+use super::view::{Phase, Progress, View};
 use super::{DesktopRecord, StreamKey};
 use crate::catalog::{App, Timers};
 use crate::engine::{Endpoint, Exit, Instance, InstanceId, Presence};
@@ -42,6 +44,7 @@ pub(super) enum Message {
 
 /// What the tasks that perform effects report.
 pub(super) enum Report {
+    Progress(Run, Progress),
     Launched(Run, Box<Instance>),
     LaunchFailed(Run, FailReason),
     Stopped(Run, String),
@@ -97,6 +100,7 @@ struct Current {
     run: Run,
     id: InstanceId,
     cancel: CancellationToken,
+    progress: Progress,
     /// Taken by the first report of an exit while the launch waits for it.
     exited: Option<oneshot::Sender<Exit>>,
     /// An exit that came when the launch did not listen any more.
@@ -116,6 +120,8 @@ struct Driver {
     found: Option<(Box<Instance>, KeyLease)>,
     key: Option<KeyLease>,
     last_key: Option<StreamKey>,
+    /// What the view's `until` was made from.
+    due: Option<Deadline>,
     view: watch::Sender<Arc<View>>,
 }
 
@@ -143,6 +149,7 @@ pub(super) fn spawn(shared: Arc<Shared>, record: DesktopRecord, history: History
         found: None,
         key: None,
         last_key: None,
+        due: None,
         view,
     };
     tokio::spawn(driver.run(inbox, history));
@@ -151,15 +158,19 @@ pub(super) fn spawn(shared: Arc<Shared>, record: DesktopRecord, history: History
 
 impl Driver {
     async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Message>, history: History) {
-        if history == History::New
-            && let Err(error) = self.shared.store.insert(&self.record).await
-        {
-            tracing::error!(uid = %self.record.uid, %error, "a new desktop could not be kept");
-            self.shared.remove(&self.record.uid, &self.own);
-            // What failed may have been kept all the same; the next one of this name starts anew.
-            let _ = self.shared.store.delete(&self.record.uid).await;
-            self.refuse_all(&mut inbox, &FailReason::Store(error.to_string()));
-            return;
+        if history == History::New {
+            if let Err(error) = self.shared.store.insert(&self.record).await {
+                tracing::error!(uid = %self.record.uid, %error, "a new desktop could not be kept");
+                self.shared.remove(&self.record.uid, &self.own);
+                // What failed may have been kept all the same; the next one of this name starts
+                // anew.
+                let _ = self.shared.store.delete(&self.record.uid).await;
+                self.refuse_all(&mut inbox, &FailReason::Store(error.to_string()));
+                return;
+            }
+            self.shared
+                .events
+                .publish(Kind::Created, &self.view.borrow());
         }
         loop {
             let due = self.machine.next_deadline().map(|deadline| deadline.at);
@@ -224,6 +235,12 @@ impl Driver {
 
     fn take_report(&mut self, report: Report) {
         match report {
+            Report::Progress(run, progress) => {
+                if let Some(current) = self.current_of(run) {
+                    current.progress = progress;
+                    self.show();
+                }
+            }
             Report::Launched(run, instance) => {
                 let age = age_of(&instance);
                 let mut missed = None;
@@ -413,6 +430,7 @@ impl Driver {
             run,
             id,
             cancel: cancel.clone(),
+            progress: launch.progress(),
             exited: Some(exited),
             missed_exit: None,
             instance: None,
@@ -429,6 +447,7 @@ impl Driver {
                 timers,
                 cancel,
                 exit,
+                |progress| report(&own, Report::Progress(run, progress)),
             )
             .await;
             report(
@@ -577,8 +596,8 @@ impl Driver {
         Ok(Lease::new(Arc::clone(instance), endpoint, ended, release))
     }
 
-    /// Shows the others what changed.
-    fn show(&self) {
+    /// Shows the others what changed, and tells those who listen.
+    fn show(&mut self) {
         let state = self.machine.state();
         let phase = phase_of(state);
         let previous = Arc::clone(&self.view.borrow());
@@ -593,11 +612,20 @@ impl Driver {
             } => leases.get(),
             _ => 0,
         };
-        let until = self
-            .machine
-            .next_deadline()
-            .map(|due| (timestamp_of(due.at), due.reason));
-        self.view.send_replace(Arc::new(View {
+        let progress = match (state, &self.current) {
+            (State::Starting { run }, Some(current)) if current.run == *run => {
+                Some(current.progress)
+            }
+            _ => None,
+        };
+        let due = self.machine.next_deadline();
+        // The same moment of the one clock is not always the same of the other.
+        let until = if due == self.due {
+            previous.until
+        } else {
+            due.map(|due| (timestamp_of(due.at), due.reason))
+        };
+        let view = Arc::new(View {
             record: Arc::clone(&self.record),
             phase,
             since: if entered {
@@ -605,16 +633,21 @@ impl Driver {
             } else {
                 previous.since
             },
+            progress,
             key: self.key.as_ref().map(KeyLease::key),
             viewers,
             until,
             failure: match state {
                 State::Failed { reason } => Some(reason.clone()),
+                State::Forgetting { failure } => failure.clone(),
                 _ => None,
             },
             instance: self.current.as_ref().and_then(|c| c.instance.clone()),
             claimed: self.current.as_ref().map(|current| current.id.clone()),
-        }));
+        });
+        self.due = due;
+        self.view.send_replace(Arc::clone(&view));
+        self.shared.events.publish_changes(&previous, &view);
     }
 }
 
@@ -636,25 +669,29 @@ fn log_entry(record: &DesktopRecord, state: &State) {
     match state {
         State::Ready { .. } => tracing::info!(%uid, "ready"),
         State::Asleep => tracing::info!(%uid, "asleep"),
-        State::Failed { reason } => {
+        State::Failed { reason }
+        | State::Forgetting {
+            failure: Some(reason),
+        } => {
             tracing::warn!(%uid, reason = reason.for_log(), "failed");
         }
         State::Gone => tracing::info!(%uid, "forgotten"),
-        State::Starting { .. } | State::Stopping { .. } | State::Forgetting => {}
+        State::Starting { .. } | State::Stopping { .. } | State::Forgetting { failure: None } => {}
     }
 }
 
 fn phase_of(state: &State) -> Phase {
     match state {
-        State::Asleep | State::Gone => Phase::Asleep,
+        State::Asleep => Phase::Asleep,
         State::Starting { .. } => Phase::Starting,
         State::Ready { .. } => Phase::Ready,
         State::Stopping {
             then: AfterStop::Restart,
             ..
         } => Phase::Restarting,
-        State::Stopping { .. } | State::Forgetting => Phase::Stopping,
-        State::Failed { .. } => Phase::Failed,
+        State::Stopping { .. } | State::Forgetting { failure: None } => Phase::Stopping,
+        State::Failed { .. } | State::Forgetting { failure: Some(_) } => Phase::Failed,
+        State::Gone => Phase::Forgotten,
     }
 }
 

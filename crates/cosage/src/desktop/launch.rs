@@ -8,13 +8,18 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::failure::FailReason;
+use super::view::Progress;
 use crate::catalog::Timers;
 use crate::engine::{
-    Endpoint, Engine, EngineError, Exit, Instance, InstanceId, LaunchSpec, Presence, VncPassword,
+    Endpoint, Engine, EngineError, Exit, Instance, InstanceId, LaunchSpec, Presence, StartStep,
+    VncPassword,
 };
 
 /// How many of the last lines a failure carries.
 const LAST_LINES: usize = 20;
+
+/// How many bytes of them at most: a failure is kept for as long as its desktop is known.
+const LAST_BYTES: usize = 8 * 1024;
 
 /// How long the engine may take to tell them.
 const LOGS_BOUND: Duration = Duration::from_secs(3);
@@ -37,6 +42,16 @@ pub(super) enum Launch {
     Found(Box<Instance>),
 }
 
+impl Launch {
+    /// Where it begins.
+    pub(super) fn progress(&self) -> Progress {
+        match self {
+            Self::New(_) => Progress::Engine(StartStep::Queued),
+            Self::Found(_) => Progress::Waiting,
+        }
+    }
+}
+
 /// Starts an instance and waits until all streams that show it answer. A launch ends in one of two
 /// ways: it answers, or nothing of it is left (as far as the engine can be reached).
 pub(super) async fn launch(
@@ -46,12 +61,17 @@ pub(super) async fn launch(
     timers: Timers,
     cancel: CancellationToken,
     exited: oneshot::Receiver<Exit>,
+    on_progress: impl Fn(Progress) + Send + Sync,
 ) -> Result<Instance, FailReason> {
     let (instance, grace) = match launch {
         // Not bounded here: the engine bounds its own calls, and a pull may well take minutes.
         // Nobody has worked in it yet, so there is nothing to save when it fails.
         Launch::New(spec) => {
-            let instance = engine.start(&spec, &cancel).await.map_err(reason_of)?;
+            let instance = engine
+                .start(&spec, &cancel, &|step| on_progress(Progress::Engine(step)))
+                .await
+                .map_err(reason_of)?;
+            on_progress(Progress::Waiting);
             (instance, Duration::ZERO)
         }
         Launch::Found(instance) => {
@@ -145,15 +165,23 @@ pub(super) async fn end(
 /// The last lines an instance wrote; empty when they cannot be had.
 pub(super) async fn last_lines(engine: &dyn Engine, id: &InstanceId) -> String {
     match timeout(LOGS_BOUND, engine.logs(id, LAST_LINES)).await {
-        Ok(Ok(logs)) => logs,
+        Ok(Ok(logs)) => tail(logs),
         Ok(Err(_)) | Err(_) => String::new(),
     }
+}
+
+fn tail(mut logs: String) -> String {
+    let cut = logs.len().saturating_sub(LAST_BYTES);
+    logs.split_off(logs.ceil_char_boundary(cut))
 }
 
 fn reason_of(error: EngineError) -> FailReason {
     match error {
         EngineError::Cancelled => FailReason::StoppedByRequest,
-        EngineError::Exited { exit, logs } => FailReason::AppExited { exit, logs },
+        EngineError::Exited { exit, logs } => FailReason::AppExited {
+            exit,
+            logs: tail(logs),
+        },
         other => FailReason::Engine(other),
     }
 }

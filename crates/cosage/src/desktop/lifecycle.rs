@@ -74,7 +74,10 @@ pub enum State {
         reason: FailReason,
     },
     /// Its record and home are being deleted.
-    Forgetting,
+    Forgetting {
+        /// Why its first start failed, where that is why it is forgotten.
+        failure: Option<FailReason>,
+    },
     /// It does not exist any more; a request for its name makes a new desktop.
     Gone,
 }
@@ -288,7 +291,9 @@ impl Lifecycle {
                 self.waiting.push((id, Want::Desktop));
                 self.launch(effects);
             }
-            State::Starting { .. } | State::Forgetting => self.waiting.push((id, Want::Desktop)),
+            State::Starting { .. } | State::Forgetting { .. } => {
+                self.waiting.push((id, Want::Desktop));
+            }
             State::Ready { in_use, .. } => {
                 // Whoever gets the URL now needs as long to open it as whoever started it.
                 if !matches!(in_use, Use::By(_)) {
@@ -309,7 +314,9 @@ impl Lifecycle {
             State::Asleep | State::Failed { .. } | State::Gone => {
                 effects.push(Effect::Answer(id, Answer::NotRunning));
             }
-            State::Starting { .. } | State::Forgetting => self.waiting.push((id, Want::Lease)),
+            State::Starting { .. } | State::Forgetting { .. } => {
+                self.waiting.push((id, Want::Lease));
+            }
             State::Ready { .. } => self.grant(id, effects),
             State::Stopping { then, .. } => {
                 restart_instead(then);
@@ -341,7 +348,7 @@ impl Lifecycle {
                 }
                 StopMode::Forget => {
                     self.stopping.push(id);
-                    self.state = State::Forgetting;
+                    self.state = State::Forgetting { failure: None };
                     effects.push(Effect::Forget);
                 }
             },
@@ -368,7 +375,7 @@ impl Lifecycle {
                 self.stopping.push(id);
                 self.refuse_waiting(&FailReason::StoppedByRequest, effects);
             }
-            State::Forgetting => self.stopping.push(id),
+            State::Forgetting { .. } => self.stopping.push(id),
             State::Gone => effects.push(Effect::Answer(id, Answer::Stopped)),
         }
     }
@@ -418,7 +425,9 @@ impl Lifecycle {
                 match self.history {
                     History::Proven => self.state = State::Failed { reason },
                     History::New => {
-                        self.state = State::Forgetting;
+                        self.state = State::Forgetting {
+                            failure: Some(reason),
+                        };
                         effects.push(Effect::Discard);
                     }
                 }
@@ -483,7 +492,7 @@ impl Lifecycle {
                 self.launch(effects);
             }
             AfterStop::Forget => {
-                self.state = State::Forgetting;
+                self.state = State::Forgetting { failure: None };
                 effects.push(Effect::ReleaseKey);
                 effects.push(Effect::Forget);
             }
@@ -505,7 +514,7 @@ impl Lifecycle {
     }
 
     fn forgotten(&mut self, result: Result<(), FailReason>, effects: &mut Vec<Effect>) {
-        if self.state != State::Forgetting {
+        if !matches!(self.state, State::Forgetting { .. }) {
             return;
         }
         match result {

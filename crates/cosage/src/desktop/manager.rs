@@ -12,11 +12,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::admission;
 use super::driver::{self, Handle, Message, Refusal};
+use super::events::Events;
 use super::failure::FailReason;
 use super::keys::KeyTable;
 use super::launch::Probe;
 use super::lease::Lease;
 use super::lifecycle::{History, StopMode};
+use super::usage::Meter;
 use super::view::View;
 use super::{DesktopRecord, Environment, StreamKey, Uid};
 use crate::catalog::{
@@ -77,6 +79,12 @@ pub(super) struct Shared {
     pub(super) compared: watch::Sender<bool>,
     /// Held while it is compared, so that it happens once at a time.
     pub(super) comparing: Mutex<()>,
+    /// What happens to desktops.
+    pub(super) events: Arc<Events>,
+    /// What they use.
+    pub(super) meter: Meter,
+    /// Ends what is streamed without an end of its own, which would hold up the service's.
+    closing: CancellationToken,
     /// Ends all drivers.
     pub(super) ended: CancellationToken,
 }
@@ -144,6 +152,7 @@ impl Manager {
             keys,
             settings,
         } = parts;
+        let closing = CancellationToken::new();
         let shared = Arc::new(Shared {
             engine,
             store,
@@ -155,6 +164,9 @@ impl Manager {
             outage: ArcSwapOption::from_pointee("it was not asked yet".to_owned()),
             compared: watch::Sender::new(false),
             comparing: Mutex::default(),
+            events: Arc::new(Events::new(closing.clone())),
+            meter: Meter::default(),
+            closing,
             ended: CancellationToken::new(),
         });
         for record in shared.store.load().await? {
@@ -301,6 +313,11 @@ impl Manager {
         self.shared.read().values().map(Handle::view).collect()
     }
 
+    /// What happens to them.
+    pub fn events(&self) -> &Arc<Events> {
+        &self.shared.events
+    }
+
     /// The last `lines` lines (at most [`LOG_LINES_MAX`]) of the desktop's running instance.
     ///
     /// # Errors
@@ -341,6 +358,7 @@ impl Manager {
     /// Tells everybody who is connected that the service ends. The desktops go on running, and
     /// the next service adopts them.
     pub fn begin_shutdown(&self) {
+        self.shared.closing.cancel();
         for handle in self.shared.read().values() {
             handle.send(Message::ServiceShutdown);
         }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::failure::FailReason;
 use super::lease::EndReason;
 use super::{DesktopRecord, StreamKey};
-use crate::engine::{Instance, InstanceId};
+use crate::engine::{Instance, InstanceId, StartStep};
 
 /// Where a desktop is, for those who look on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,17 @@ pub enum Phase {
     Restarting,
     /// Its last start failed.
     Failed,
+    /// Its record and home are deleted: nobody who looks its name up finds it any more.
+    Forgotten,
+}
+
+/// How far a start is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The engine is at it.
+    Engine(StartStep),
+    /// Its instance runs and does not answer yet.
+    Waiting,
 }
 
 /// A picture of a desktop at one moment, made by its driver after each change and read by
@@ -36,6 +47,8 @@ pub struct View {
     pub phase: Phase,
     /// Since when it is there.
     pub since: Timestamp,
+    /// How far its start is, while it is [`Phase::Starting`] and the engine has the order.
+    pub progress: Option<Progress>,
     /// Its stream key, while it has one.
     pub key: Option<StreamKey>,
     /// How many viewers hold a lease.
@@ -57,6 +70,7 @@ impl View {
             record,
             phase: Phase::Asleep,
             since: Timestamp::now(),
+            progress: None,
             key: None,
             viewers: 0,
             until: None,

@@ -23,6 +23,7 @@ mod labels;
 mod launch;
 mod pull;
 mod site;
+mod usage;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,7 +44,9 @@ use tokio_util::sync::CancellationToken;
 use self::client::{Client, ORDER_LIMIT, READ_LIMIT, Refusal, limited, sort};
 use self::site::Site;
 use super::logs::{LOGS_MAX_LEN, last_lines};
-use super::{Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId, LaunchSpec};
+use super::{
+    Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId, LaunchSpec, OnStep, Usage,
+};
 use crate::desktop::Uid;
 
 /// What a stop may take beyond its grace.
@@ -296,9 +299,10 @@ impl Engine for Docker {
         &self,
         spec: &LaunchSpec,
         cancel: &CancellationToken,
+        on_step: OnStep<'_>,
     ) -> Result<Instance, EngineError> {
         // The client's futures are large, and a service has many of these waiting.
-        Box::pin(self.launch(spec, cancel)).await
+        Box::pin(self.launch(spec, cancel, on_step)).await
     }
 
     async fn stop(&self, instance: &InstanceId, grace: Duration) -> Result<(), EngineError> {
@@ -353,6 +357,10 @@ impl Engine for Docker {
             Err(error) if sort(&error) == Refusal::Missing => Err(EngineError::Gone),
             Err(error) => Err(self.client.explain(error)),
         }
+    }
+
+    fn usage<'a>(&'a self, instance: &'a InstanceId) -> BoxStream<'a, Usage> {
+        self.measure(instance)
     }
 
     async fn delete_home(&self, uid: &Uid) -> Result<(), EngineError> {

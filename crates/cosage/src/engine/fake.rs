@@ -24,12 +24,24 @@ pub use self::server::{COLOUR, HEIGHT, WIDTH};
 use super::logs::last_lines;
 use super::{
     ContainerSpec, Endpoint, Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId,
-    LaunchSpec, Protocol, Workload,
+    LaunchSpec, OnStep, Protocol, StartStep, Usage, Workload,
 };
 use crate::desktop::Uid;
 
 /// The exit code of a process that was killed: 128 and the number of the signal.
 const KILLED: i64 = 137;
+
+/// What every instance uses.
+pub const USAGE: Usage = Usage {
+    cpu: 0.25,
+    memory: 64 << 20,
+    memory_limit: Some(1 << 30),
+    received: 1_000,
+    sent: 20_000,
+};
+
+/// How often that is measured.
+const MEASUREMENT: Duration = Duration::from_secs(1);
 
 /// An engine in memory.
 #[derive(Clone, Default)]
@@ -66,8 +78,10 @@ struct State {
     missing_images: BTreeSet<String>,
     taken_names: BTreeSet<String>,
     starts: usize,
+    measurements: usize,
     start_delay: Duration,
     start_error: Option<EngineError>,
+    start_steps: Vec<StartStep>,
     stop_delay: Duration,
     stop_error: Option<EngineError>,
     banner_delay: Duration,
@@ -78,6 +92,11 @@ struct Record {
     name: String,
     logs: String,
     life: Life,
+}
+
+/// Counts as one for as long as it is held.
+struct Measurement {
+    shared: Arc<Shared>,
 }
 
 enum Life {
@@ -183,6 +202,7 @@ impl Engine for Fake {
         &self,
         spec: &LaunchSpec,
         cancel: &CancellationToken,
+        on_step: OnStep<'_>,
     ) -> Result<Instance, EngineError> {
         let Workload::Container(container) = &spec.workload else {
             return Err(EngineError::Refused(
@@ -204,6 +224,9 @@ impl Engine for Fake {
                     hint: container.image_hint.clone(),
                 });
             }
+            for step in &state.start_steps {
+                on_step(*step);
+            }
             state.start_delay
         };
         pause(delay).await;
@@ -212,6 +235,7 @@ impl Engine for Fake {
         if cancel.is_cancelled() {
             return Err(EngineError::Cancelled);
         }
+        on_step(StartStep::Starting);
         self.launch(spec, container).await
     }
 
@@ -259,6 +283,16 @@ impl Engine for Fake {
             Life::Running { .. } => Ok(None),
             Life::Ended(exit) => Ok(Some(exit)),
         }
+    }
+
+    fn usage<'a>(&'a self, instance: &'a InstanceId) -> BoxStream<'a, Usage> {
+        let measurement = Measurement::begin(&self.shared);
+        stream::unfold(measurement, async |measurement| {
+            tokio::time::sleep(MEASUREMENT).await;
+            let running = self.exit(instance).await == Ok(None);
+            running.then_some((USAGE, measurement))
+        })
+        .boxed()
     }
 
     async fn delete_home(&self, uid: &Uid) -> Result<(), EngineError> {
@@ -309,6 +343,11 @@ impl Control {
     /// What every start answers from now on; `None` is to work.
     pub fn set_start_error(&self, error: Option<EngineError>) {
         self.shared.lock().start_error = error;
+    }
+
+    /// What every start reports from now on before its delay; [`StartStep::Starting`] follows it.
+    pub fn set_start_steps(&self, steps: impl Into<Vec<StartStep>>) {
+        self.shared.lock().start_steps = steps.into();
     }
 
     /// How long an instance takes to end when it is asked to; beyond its grace it is killed.
@@ -362,6 +401,11 @@ impl Control {
         self.shared.lock().starts
     }
 
+    /// How many measurements of usage go on.
+    pub fn measurements(&self) -> usize {
+        self.shared.lock().measurements
+    }
+
     /// The instances that run now.
     pub fn running(&self) -> Vec<InstanceId> {
         let state = self.shared.lock();
@@ -408,6 +452,21 @@ impl Shared {
     fn report(&self, event: EngineEvent) {
         // An error says that nobody listens.
         let _ = self.events.send(event);
+    }
+}
+
+impl Measurement {
+    fn begin(shared: &Arc<Shared>) -> Self {
+        shared.lock().measurements += 1;
+        Self {
+            shared: Arc::clone(shared),
+        }
+    }
+}
+
+impl Drop for Measurement {
+    fn drop(&mut self) {
+        self.shared.lock().measurements -= 1;
     }
 }
 

@@ -11,14 +11,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream, StreamExt};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Endpoint, Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId, LaunchSpec,
-    Presence, RemoteSpec, Workload,
+    OnStep, Presence, RemoteSpec, StartStep, Usage, Workload,
 };
 use crate::desktop::Uid;
 
@@ -90,10 +90,12 @@ impl Engine for WithRemotes {
         &self,
         spec: &LaunchSpec,
         cancel: &CancellationToken,
+        on_step: OnStep<'_>,
     ) -> Result<Instance, EngineError> {
         let Workload::Remote(remote) = &spec.workload else {
-            return self.inner.start(spec, cancel).await;
+            return self.inner.start(spec, cancel, on_step).await;
         };
+        on_step(StartStep::Starting);
         let address = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(EngineError::Cancelled),
@@ -146,6 +148,14 @@ impl Engine for WithRemotes {
             return Ok(None);
         }
         self.inner.exit(instance).await
+    }
+
+    fn usage<'a>(&'a self, instance: &'a InstanceId) -> BoxStream<'a, Usage> {
+        // What it uses is somebody else's.
+        if self.remotes().contains_key(instance) {
+            return stream::empty().boxed();
+        }
+        self.inner.usage(instance)
     }
 
     async fn delete_home(&self, uid: &Uid) -> Result<(), EngineError> {
@@ -309,7 +319,7 @@ mod tests {
         let engine = WithRemotes::new(Arc::new(Fake::new()), allowed);
         let cancel = CancellationToken::new();
         let spec = spec("localhost");
-        let instance = engine.start(&spec, &cancel).await.unwrap();
+        let instance = engine.start(&spec, &cancel, &|_| {}).await.unwrap();
         assert_eq!(
             instance.endpoints["vnc"].address,
             "127.0.0.1:5901".parse().unwrap()
@@ -317,6 +327,7 @@ mod tests {
         let id = &instance.id;
         assert_eq!(engine.logs(id, 10).await, Ok(String::new()));
         assert_eq!(engine.exit(id).await, Ok(None));
+        assert_eq!(engine.usage(id).next().await, None);
         assert_eq!(
             engine.list().await,
             Ok(vec![Found::Running(instance.clone())])
@@ -333,7 +344,10 @@ mod tests {
         let engine = WithRemotes::new(Arc::new(Fake::new()), vec!["0.0.0.0/0".parse().unwrap()]);
         let cancel = CancellationToken::new();
         for (host, part) in [("127.0.0.1", "127.0.0.1/32"), ("localhost", "'localhost'")] {
-            let error = engine.start(&spec(host), &cancel).await.unwrap_err();
+            let error = engine
+                .start(&spec(host), &cancel, &|_| {})
+                .await
+                .unwrap_err();
             assert!(matches!(error, EngineError::TargetRefused(_)));
             let text = error.to_string();
             assert!(
@@ -342,11 +356,13 @@ mod tests {
             );
         }
         assert_eq!(engine.list().await, Ok(vec![]));
-        let error = engine.start(&spec("no-such-host.invalid"), &cancel).await;
+        let error = engine
+            .start(&spec("no-such-host.invalid"), &cancel, &|_| {})
+            .await;
         assert!(error.unwrap_err().to_string().contains("resolved"));
         cancel.cancel();
         assert_eq!(
-            engine.start(&spec("localhost"), &cancel).await,
+            engine.start(&spec("localhost"), &cancel, &|_| {}).await,
             Err(EngineError::Cancelled)
         );
     }

@@ -199,6 +199,9 @@ impl Fixture for DockerFixture {
     /// Starting a container takes long enough.
     fn slow_down(&self) {}
 
+    /// Its settings say so.
+    fn queue_starts(&self) {}
+
     fn lose_image(&self, spec: &mut LaunchSpec) {
         container_mut(spec).image = "cosage/no-such-image:latest".to_owned();
     }

@@ -64,7 +64,9 @@ async fn neighbours_containers_and_volumes_are_never_touched(subject: Arc<Docker
     assert_eq!(engine.list().await, Ok(vec![]));
     assert_eq!(engine.stop(&spec.instance, Duration::ZERO).await, Ok(()));
     assert_eq!(engine.delete_home(&uid).await, Ok(()));
-    let error = engine.start(&spec, &CancellationToken::new()).await;
+    let error = engine
+        .start(&spec, &CancellationToken::new(), &|_| {})
+        .await;
     let text = error.unwrap_err().to_string();
     assert!(
         text.contains("does not belong") && text.contains(&volume),
@@ -211,7 +213,10 @@ async fn an_app_that_ends_at_once_leaves_its_last_words(subject: Arc<DockerFixtu
         code: Some(7),
         out_of_memory: false,
     };
-    match engine.start(&spec, &CancellationToken::new()).await {
+    match engine
+        .start(&spec, &CancellationToken::new(), &|_| {})
+        .await
+    {
         Err(error) => {
             let logs = "no display\n".to_owned();
             assert_eq!(error, EngineError::Exited { exit, logs });
@@ -310,7 +315,9 @@ async fn an_image_that_cannot_be_pulled_is_missing(subject: Arc<DockerFixture>) 
         // A registry that refuses connections at once.
         container_mut(&mut spec).image = "127.0.0.1:1/no/such:image".to_owned();
         container_mut(&mut spec).pull = pull;
-        let error = engine.start(&spec, &CancellationToken::new()).await;
+        let error = engine
+            .start(&spec, &CancellationToken::new(), &|_| {})
+            .await;
         assert!(
             matches!(error, Err(EngineError::ImageMissing { .. })),
             "{error:?}"
@@ -321,7 +328,9 @@ async fn an_image_that_cannot_be_pulled_is_missing(subject: Arc<DockerFixture>) 
     let mut spec = subject.desktop(&Uid::random());
     container_mut(&mut spec).image = "127.0.0.1:1/no/such:image".to_owned();
     container_mut(&mut spec).pull = PullPolicy::Always;
-    let outcome = engine.start(&spec, &CancellationToken::new()).await;
+    let outcome = engine
+        .start(&spec, &CancellationToken::new(), &|_| {})
+        .await;
     docker(&["rmi", "127.0.0.1:1/no/such:image"]).await;
     look(&outcome.unwrap()).await;
 }
@@ -402,7 +411,7 @@ async fn an_engine_that_hangs_makes_nobody_wait_for_ever() {
         engine.logs(&nobody, 1).await.err(),
         engine.exit(&nobody).await.err(),
         engine.delete_home(&spec.uid).await.err(),
-        engine.start(&spec, &cancel).await.err(),
+        engine.start(&spec, &cancel, &|_| {}).await.err(),
     ];
     for error in errors {
         assert!(
@@ -427,7 +436,7 @@ fn unreachable_desktop() -> LaunchSpec {
     .desktop(&Uid::random())
 }
 
-fn connect_to(subject: &DockerFixture, socket: &std::path::Path) -> Docker {
+pub(super) fn connect_to(subject: &DockerFixture, socket: &std::path::Path) -> Docker {
     subject.connect(DockerSettings {
         host: Some(format!("unix://{}", socket.display())),
         ..subject.settings()

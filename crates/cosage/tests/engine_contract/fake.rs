@@ -9,7 +9,7 @@ use cosage::desktop::{Environment, Uid};
 use cosage::engine::fake::{COLOUR, Control, Fake, HEIGHT, Power, WIDTH};
 use cosage::engine::{
     ContainerSpec, Engine, EngineError, EngineEvent, Exit, InstanceId, LaunchSpec, Limits,
-    Presence, Protocol, PullPolicy, Sandbox, StreamSpec, VncPassword,
+    Presence, Protocol, PullPolicy, Sandbox, StartStep, StreamSpec, VncPassword,
 };
 use futures_util::StreamExt;
 use rfb::client::{Client, Sharing};
@@ -92,6 +92,10 @@ impl Fixture for FakeFixture {
         self.control.set_start_delay(Duration::from_millis(200));
     }
 
+    fn queue_starts(&self) {
+        self.control.set_start_steps([StartStep::Queued]);
+    }
+
     fn lose_image(&self, spec: &mut LaunchSpec) {
         self.control.lose_image(&super::container(spec).image);
     }
@@ -101,7 +105,10 @@ impl Fixture for FakeFixture {
     }
 
     async fn name_is_taken(&self, spec: &LaunchSpec) -> bool {
-        let error = self.engine.start(spec, &CancellationToken::new()).await;
+        let error = self
+            .engine
+            .start(spec, &CancellationToken::new(), &|_| {})
+            .await;
         matches!(error, Err(EngineError::NameTaken { .. }))
     }
 
@@ -195,7 +202,10 @@ async fn starts_and_stops_fail_on_demand() {
     let error = EngineError::OutOfDisk("full".to_owned());
     control.set_start_error(Some(error.clone()));
     let cancel = CancellationToken::new();
-    assert_eq!(engine.start(&spec, &cancel).await, Err(error.clone()));
+    assert_eq!(
+        engine.start(&spec, &cancel, &|_| {}).await,
+        Err(error.clone())
+    );
     assert_eq!(control.running(), vec![]);
 
     control.set_start_error(None);

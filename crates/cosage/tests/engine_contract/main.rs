@@ -13,18 +13,19 @@
 
 mod docker;
 mod docker_only;
+mod docker_pull;
 mod fake;
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, resume_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use cosage::desktop::{StreamKey, Uid};
 use cosage::engine::{
     ContainerSpec, Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId, LaunchSpec,
-    Workload,
+    StartStep, Workload,
 };
 use futures_util::future::join_all;
 use futures_util::{FutureExt, StreamExt};
@@ -50,6 +51,8 @@ trait Fixture: Send + Sync {
     fn stubborn(&self, uid: &Uid) -> LaunchSpec;
     /// Lets starts take so long that they can be cancelled.
     fn slow_down(&self);
+    /// Lets more than four starts at a time wait for each other.
+    fn queue_starts(&self);
     /// Lets the image of this order be missing.
     fn lose_image(&self, spec: &mut LaunchSpec);
     /// Makes a container with the name of this one that is somebody else's.
@@ -101,6 +104,7 @@ macro_rules! contract {
 
 contract! {
     what_is_started_can_be_used_until_it_is_stopped,
+    a_start_says_where_it_is,
     a_cancelled_start_leaves_nothing,
     a_missing_image_is_said_with_what_to_do,
     a_foreign_name_is_left_alone,
@@ -109,6 +113,7 @@ contract! {
     an_end_is_reported_with_its_code,
     logs_are_the_last_lines,
     logs_are_bounded,
+    usage_is_measured_until_it_ends,
     a_home_outlives_its_container,
     what_does_not_end_is_killed,
     simultaneous_starts_all_succeed,
@@ -148,19 +153,43 @@ async fn what_is_started_can_be_used_until_it_is_stopped(subject: Subject) {
     assert_eq!(engine.exit(&instance.id).await, Err(EngineError::Gone));
 }
 
+async fn a_start_says_where_it_is(subject: Subject) {
+    let engine = subject.engine();
+    subject.queue_starts();
+    let specs: Vec<_> = (0..8).map(|_| subject.desktop(&Uid::random())).collect();
+    let told = join_all(specs.iter().map(async |spec| {
+        let steps = Mutex::new(Vec::new());
+        let on_step = |step| steps.lock().unwrap().push(step);
+        let cancel = CancellationToken::new();
+        engine.start(spec, &cancel, &on_step).await.unwrap();
+        steps.into_inner().unwrap()
+    }))
+    .await;
+    for steps in &told {
+        let (last, before) = steps.split_last().unwrap();
+        assert_eq!(*last, StartStep::Starting, "{told:?}");
+        assert!(before.len() < 2, "{told:?}");
+        assert!(
+            before.iter().all(|step| *step == StartStep::Queued),
+            "{told:?}"
+        );
+    }
+    assert!(told.iter().any(|steps| steps.len() == 2), "{told:?}");
+}
+
 async fn a_cancelled_start_leaves_nothing(subject: Subject) {
     let engine = subject.engine();
     let before = CancellationToken::new();
     before.cancel();
     let spec = subject.desktop(&Uid::random());
     assert_eq!(
-        engine.start(&spec, &before).await,
+        engine.start(&spec, &before, &|_| {}).await,
         Err(EngineError::Cancelled)
     );
 
     subject.slow_down();
     let meanwhile = CancellationToken::new();
-    let (outcome, ()) = tokio::join!(engine.start(&spec, &meanwhile), async {
+    let (outcome, ()) = tokio::join!(engine.start(&spec, &meanwhile, &|_| {}), async {
         tokio::time::sleep(Duration::from_millis(20)).await;
         meanwhile.cancel();
     });
@@ -174,7 +203,7 @@ async fn a_missing_image_is_said_with_what_to_do(subject: Subject) {
     let mut spec = subject.desktop(&Uid::random());
     subject.lose_image(&mut spec);
     let error = engine
-        .start(&spec, &CancellationToken::new())
+        .start(&spec, &CancellationToken::new(), &|_| {})
         .await
         .unwrap_err();
     assert!(matches!(error, EngineError::ImageMissing { .. }), "{error}");
@@ -193,7 +222,9 @@ async fn a_foreign_name_is_left_alone(subject: Subject) {
     let spec = subject.desktop(&Uid::random());
     subject.take_name(&spec).await;
     assert_eq!(
-        engine.start(&spec, &CancellationToken::new()).await,
+        engine
+            .start(&spec, &CancellationToken::new(), &|_| {})
+            .await,
         Err(EngineError::NameTaken {
             name: container(&spec).name.clone()
         })
@@ -284,6 +315,23 @@ async fn logs_are_bounded(subject: Subject) {
     .await;
 }
 
+async fn usage_is_measured_until_it_ends(subject: Subject) {
+    let engine = subject.engine();
+    let instance = start(&*engine, &subject.desktop(&Uid::random())).await;
+    let mut usage = engine.usage(&instance.id);
+    for _ in 0..2 {
+        let used = usage.next().await.unwrap();
+        assert!((0.0..64.0).contains(&used.cpu), "{used:?}");
+        assert!(used.memory > 1 << 20, "{used:?}");
+        assert!(used.memory_limit >= Some(used.memory), "{used:?}");
+    }
+    engine.stop(&instance.id, Duration::ZERO).await.unwrap();
+    while let Some(used) = usage.next().await {
+        assert!(used.memory_limit.is_some(), "{used:?}");
+    }
+    assert_eq!(engine.usage(&instance.id).next().await, None);
+}
+
 async fn a_home_outlives_its_container(subject: Subject) {
     let engine = subject.engine();
     let spec = subject.desktop(&Uid::random());
@@ -366,7 +414,7 @@ fn container_mut(spec: &mut LaunchSpec) -> &mut ContainerSpec {
 
 async fn start(engine: &dyn Engine, spec: &LaunchSpec) -> Instance {
     engine
-        .start(spec, &CancellationToken::new())
+        .start(spec, &CancellationToken::new(), &|_| {})
         .await
         .expect("it starts")
 }

@@ -12,7 +12,8 @@ use bollard::query_parameters::CreateContainerOptionsBuilder;
 use tokio_util::sync::CancellationToken;
 
 use super::super::{
-    ContainerSpec, EngineError, Instance, LaunchSpec, Limits, PullPolicy, Sandbox, Workload,
+    ContainerSpec, EngineError, Instance, LaunchSpec, Limits, OnStep, PullPolicy, Sandbox,
+    StartStep, Workload,
 };
 use super::client::{ORDER_LIMIT, READ_LIMIT, Refusal, limited, sort};
 use super::site::{Route, Site};
@@ -41,6 +42,7 @@ impl Docker {
         &self,
         spec: &LaunchSpec,
         cancel: &CancellationToken,
+        on_step: OnStep<'_>,
     ) -> Result<Instance, EngineError> {
         let Workload::Container(container) = &spec.workload else {
             return Err(EngineError::Refused(
@@ -49,7 +51,7 @@ impl Docker {
         };
         let site = self.site().await?;
         let home = self.home(spec, container).await?;
-        let outcome = self.run(spec, container, site, cancel).await;
+        let outcome = self.run(spec, container, site, cancel, on_step).await;
         if outcome.is_err() {
             self.clean_up(spec, container, home).await;
         }
@@ -62,9 +64,10 @@ impl Docker {
         container: &ContainerSpec,
         site: &Site,
         cancel: &CancellationToken,
+        on_step: OnStep<'_>,
     ) -> Result<Instance, EngineError> {
-        let id = self.create(spec, container, site, cancel).await?;
-        self.start_in_turn(&id, site, cancel).await?;
+        let id = self.create(spec, container, site, cancel, on_step).await?;
+        self.start_in_turn(&id, site, cancel, on_step).await?;
         unless_cancelled(cancel)?;
         let made = self
             .call(READ_LIMIT, |docker| docker.inspect_container(&id, None))
@@ -118,13 +121,14 @@ impl Docker {
         container: &ContainerSpec,
         site: &Site,
         cancel: &CancellationToken,
+        on_step: OnStep<'_>,
     ) -> Result<String, EngineError> {
         let mut may_pull = match container.pull {
             PullPolicy::Never => false,
             PullPolicy::Missing => true,
             PullPolicy::Always => {
                 unless_cancelled(cancel)?;
-                match self.pull(container, cancel).await {
+                match self.pull(container, cancel, on_step).await {
                     Err(EngineError::ImageMissing { hint, .. }) => {
                         tracing::warn!(
                             image = container.image,
@@ -159,7 +163,7 @@ impl Docker {
             match sort(&error) {
                 Refusal::ImageMissing if may_pull => {
                     may_pull = false;
-                    self.pull(container, cancel).await?;
+                    self.pull(container, cancel, on_step).await?;
                 }
                 Refusal::ImageMissing => {
                     return Err(EngineError::ImageMissing {
@@ -191,13 +195,22 @@ impl Docker {
         id: &str,
         site: &Site,
         cancel: &CancellationToken,
+        on_step: OnStep<'_>,
     ) -> Result<(), EngineError> {
-        let _turn = tokio::select! {
-            biased;
-            () = cancel.cancelled() => return Err(EngineError::Cancelled),
-            // Never closed, so that the only outcome is a turn.
-            turn = self.starts.acquire() => turn.ok(),
+        let _turn = match self.starts.try_acquire() {
+            Ok(turn) => Some(turn),
+            Err(_) => {
+                on_step(StartStep::Queued);
+                tokio::select! {
+                    biased;
+                    () = cancel.cancelled() => return Err(EngineError::Cancelled),
+                    // Never closed, so that the only outcome is a turn.
+                    turn = self.starts.acquire() => turn.ok(),
+                }
+            }
         };
+        unless_cancelled(cancel)?;
+        on_step(StartStep::Starting);
         self.start_made(id, site).await
     }
 

@@ -1,0 +1,290 @@
+//! What happens to desktops, as server-sent events
+//! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::response::sse::{Event as Sent, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::{self, StreamExt};
+use jiff::Timestamp;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::App;
+use super::desktops::{DesktopBody, describe};
+use super::error::{ApiError, ErrorBody};
+use super::params::Params;
+use crate::desktop::Uid;
+use crate::desktop::events::{Event, Heard, Kind, Listener};
+use crate::desktop::usage::{self, Readings};
+use crate::desktop::view::Phase;
+use crate::engine::Usage;
+
+/// How long a connection may be silent; proxies give up on one that is so for a minute.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// Tells nginx to pass events on as they come.
+const UNBUFFERED: (HeaderName, &str) = (HeaderName::from_static("x-accel-buffering"), "no");
+
+/// The first event of every connection.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct HelloBody<'a> {
+    /// The service's version.
+    version: &'static str,
+    /// Changes with every start of the service.
+    boot: &'a str,
+}
+
+/// One event.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct EventBody<'a> {
+    /// What happened; also the event's name: `created`, `progress` (of its start), `ready`,
+    /// `viewer_joined`, `viewer_left`, `idle` (nobody looks, and the clock runs), `stopping`, `gone`
+    /// (nothing of it runs any more) or `failed`.
+    #[schema(example = "ready")]
+    r#type: &'static str,
+    /// The desktop's name.
+    #[schema(value_type = String)]
+    uid: &'a Uid,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    /// What became of it; absent when it was forgotten.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    desktop: Option<DesktopBody<'a>>,
+    /// With `gone` only: its record and home are deleted, too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    forgotten: bool,
+}
+
+/// What a desktop uses of its host.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct UsageBody {
+    /// Processors, in cores: 1.0 is all of one.
+    #[schema(example = 0.42)]
+    cpu: f64,
+    /// Memory in bytes.
+    memory: u64,
+    /// The most memory it may use, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_limit: Option<u64>,
+    /// Bytes per second that it receives.
+    received: u64,
+    /// Bytes per second that it sends.
+    sent: u64,
+}
+
+/// What running desktops use of their host.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct UsagesBody<'a> {
+    /// Always `usage`.
+    #[schema(example = "usage")]
+    r#type: &'static str,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    /// By the desktop's name; one that is not measured (yet) is absent.
+    #[schema(value_type = BTreeMap<String, UsageBody>)]
+    desktops: BTreeMap<&'a Uid, UsageBody>,
+}
+
+/// What is sent as `data`, apart from `reset`, which has none.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one is made at a time, to be encoded at once"
+)]
+pub(super) enum DataBody<'a> {
+    Hello(HelloBody<'a>),
+    Event(EventBody<'a>),
+    Usage(UsagesBody<'a>),
+}
+
+/// What a client wants to hear of.
+#[derive(Default)]
+struct Wanted {
+    /// All desktops where it is empty.
+    uids: HashSet<Uid>,
+    usage: bool,
+}
+
+/// A connection.
+struct Listening {
+    app: App,
+    wanted: Wanted,
+    listener: Listener,
+    usage: Option<usage::Listener>,
+}
+
+/// What happens to desktops, from now on.
+///
+/// The event `hello` comes first. A client that comes back with the `Last-Event-ID` of an event
+/// that is still remembered gets everything that happened since; any other, and one that reads too
+/// slowly, gets the event `reset`: what it knows has to be read again (`GET /api/vm`). With `usage`,
+/// the event `usage`, which has no id, tells every two seconds what the running desktops use.
+#[utoipa::path(get, path = "/api/events", tag = "desktops",
+    params(
+        ("uid" = Option<Vec<String>>, Query, description = "Only events of these desktops; may be repeated"),
+        ("usage" = Option<bool>, Query, description = "Whether also what the desktops use is told"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was heard"),
+    ),
+    responses(
+        (status = 200, description = "Server-sent events; this is their `data`", body = DataBody<'static>, content_type = "text/event-stream"),
+        (status = 422, description = "Not a uid, or not a boolean", body = ErrorBody),
+    ))]
+pub(super) async fn listen(
+    State(app): State<App>,
+    Params(query): Params<Vec<(String, String)>>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let wanted = wanted(&query)?;
+    let events = app.manager.events();
+    let listener = events.listen(last_number(&headers, events.boot()));
+    let hello = Sent::default()
+        .id(id(&app, listener.position()))
+        .event("hello")
+        .json_data(DataBody::Hello(HelloBody {
+            version: env!("CARGO_PKG_VERSION"),
+            boot: events.boot(),
+        }));
+    let listening = Listening {
+        usage: wanted.usage.then(|| app.manager.usage()),
+        app,
+        wanted,
+        listener,
+    };
+    let later = stream::unfold(listening, async |mut listening| {
+        Some((listening.next().await?, listening))
+    });
+    let all = stream::once(async { hello }).chain(later);
+    let sent = Sse::new(all).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    Ok(([UNBUFFERED], sent).into_response())
+}
+
+impl Listening {
+    /// What is sent next; `None` when the service ends.
+    async fn next(&mut self) -> Option<Result<Sent, axum::Error>> {
+        loop {
+            let usage = async {
+                match &mut self.usage {
+                    Some(usage) => usage.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let sent = tokio::select! {
+                heard = self.listener.next() => match heard? {
+                    Heard::Event(event) if self.wanted.includes(&event.view.record.uid) => {
+                        encode(&self.app, &event)
+                    }
+                    Heard::Event(_) => continue,
+                    Heard::Missed => Ok(Sent::default()
+                        .id(id(&self.app, self.listener.position()))
+                        .event("reset")
+                        .data("{}")),
+                },
+                readings = usage => match encode_usage(&self.wanted, &readings) {
+                    Some(sent) => sent,
+                    None => continue,
+                },
+            };
+            return Some(sent);
+        }
+    }
+}
+
+fn encode(app: &App, event: &Event) -> Result<Sent, axum::Error> {
+    let word = match event.kind {
+        Kind::Created => "created",
+        Kind::Progress => "progress",
+        Kind::Ready => "ready",
+        Kind::ViewerJoined => "viewer_joined",
+        Kind::ViewerLeft => "viewer_left",
+        Kind::Idle => "idle",
+        Kind::Stopping => "stopping",
+        Kind::Gone => "gone",
+        Kind::Failed => "failed",
+    };
+    let catalog = app.manager.catalog();
+    let forgotten = event.view.phase == Phase::Forgotten;
+    Sent::default()
+        .id(id(app, event.number))
+        .event(word)
+        .json_data(DataBody::Event(EventBody {
+            r#type: word,
+            uid: &event.view.record.uid,
+            at: event.at,
+            desktop: (!forgotten).then(|| describe(app, &catalog, &event.view)),
+            forgotten,
+        }))
+}
+
+fn encode_usage(wanted: &Wanted, readings: &Readings) -> Option<Result<Sent, axum::Error>> {
+    let desktops: BTreeMap<_, _> = readings
+        .iter()
+        .filter(|(uid, _)| wanted.includes(uid))
+        .map(|(uid, usage)| (uid, describe_usage(usage)))
+        .collect();
+    let sent = Sent::default().event("usage");
+    (!desktops.is_empty()).then(|| {
+        sent.json_data(DataBody::Usage(UsagesBody {
+            r#type: "usage",
+            at: Timestamp::now(),
+            desktops,
+        }))
+    })
+}
+
+fn describe_usage(usage: &Usage) -> UsageBody {
+    UsageBody {
+        // More digits are noise.
+        cpu: (usage.cpu * 1000.0).round() / 1000.0,
+        memory: usage.memory,
+        memory_limit: usage.memory_limit,
+        received: usage.received,
+        sent: usage.sent,
+    }
+}
+
+impl Wanted {
+    fn includes(&self, uid: &Uid) -> bool {
+        self.uids.is_empty() || self.uids.contains(uid)
+    }
+}
+
+fn wanted(query: &[(String, String)]) -> Result<Wanted, ApiError> {
+    let mut wanted = Wanted::default();
+    for (name, value) in query {
+        match name.as_str() {
+            "uid" => drop(wanted.uids.insert(value.parse()?)),
+            "usage" => {
+                wanted.usage = value.parse().map_err(|_| {
+                    ApiError::new(
+                        StatusCode::UNPROCESSABLE_ENTITY,
+                        "invalid_query",
+                        "usage is true or false",
+                    )
+                })?;
+            }
+            _ => {}
+        }
+    }
+    Ok(wanted)
+}
+
+fn id(app: &App, number: u64) -> String {
+    format!("{}-{number}", app.manager.events().boot())
+}
+
+/// The number in `Last-Event-ID`, if it is one of this life of the service.
+fn last_number(headers: &HeaderMap, boot: &str) -> Option<u64> {
+    let id = headers.get(LAST_EVENT_ID)?.to_str().ok()?;
+    let (of, number) = id.rsplit_once('-')?;
+    number.parse().ok().filter(|_| of == boot)
+}
