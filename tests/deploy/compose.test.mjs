@@ -84,8 +84,9 @@ describe("the service in a container", () => {
     const before = await desktop();
     await docker("restart", service);
     await until("the service is ready again", async () => (await fetch(`${api}/readyz`)).ok);
-    const { url } = await (await fetch(`${api}/api/vm/ws/beside`)).json();
-    assert.match(url ?? "", /^\/stream\/\d+\/vnc$/);
+    // It is known at once, and is looked at before its URL is handed out again.
+    const url = await until("its URL", async () => (await (await fetch(`${api}/api/vm/ws/beside`)).json()).url);
+    assert.match(url, /^\/stream\/\d+\/vnc$/);
     assert.equal(await desktop(), before);
     const viewer = await view(browser, streams + url);
     await viewer.sized(1024, 640);
