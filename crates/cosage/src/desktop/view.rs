@@ -55,6 +55,8 @@ pub struct View {
     pub viewers: usize,
     /// When it will be stopped if nothing else happens, and why; `None` is "not by itself".
     pub until: Option<(Timestamp, EndReason)>,
+    /// When the last picture of it that is kept was taken.
+    pub picture: Option<Timestamp>,
     /// Why its last start failed.
     pub failure: Option<FailReason>,
     /// Its instance, once it is known.
@@ -65,7 +67,7 @@ pub struct View {
 
 impl View {
     /// The first picture, of a desktop of which nothing runs.
-    pub fn asleep(record: Arc<DesktopRecord>) -> Self {
+    pub fn asleep(record: Arc<DesktopRecord>, picture: Option<Timestamp>) -> Self {
         Self {
             record,
             phase: Phase::Asleep,
@@ -74,6 +76,7 @@ impl View {
             key: None,
             viewers: 0,
             until: None,
+            picture,
             failure: None,
             instance: None,
             claimed: None,
