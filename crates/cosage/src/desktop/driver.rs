@@ -143,8 +143,10 @@ pub(super) fn spawn(shared: Arc<Shared>, record: DesktopRecord, history: History
     let record = Arc::new(record);
     let (own, inbox) = mpsc::unbounded_channel();
     let picture = shared.camera.kept(&record.uid);
-    let asleep = View::asleep(Arc::clone(&record), picture);
-    let (view, view_receiver) = watch::channel(Arc::new(asleep));
+    let (view, view_receiver) = watch::channel(Arc::new(View {
+        picture,
+        ..View::asleep(Arc::clone(&record))
+    }));
     let handle = Handle {
         inbox: own.clone(),
         view: view_receiver,

@@ -67,7 +67,7 @@ pub struct View {
 
 impl View {
     /// The first picture, of a desktop of which nothing runs.
-    pub fn asleep(record: Arc<DesktopRecord>, picture: Option<Timestamp>) -> Self {
+    pub fn asleep(record: Arc<DesktopRecord>) -> Self {
         Self {
             record,
             phase: Phase::Asleep,
@@ -76,7 +76,7 @@ impl View {
             key: None,
             viewers: 0,
             until: None,
-            picture,
+            picture: None,
             failure: None,
             instance: None,
             claimed: None,
