@@ -27,7 +27,7 @@ pub use self::shape::{Format, Shape};
 
 use crate::desktop::Uid;
 use crate::desktop::camera::{Camera, Occasion};
-use crate::desktop::lease::Lease;
+use crate::desktop::lease::{Lease, Release};
 use crate::engine::InstanceId;
 use crate::gateway::{Gateway, Unreachable};
 
@@ -208,6 +208,11 @@ impl Pictures {
         frames.insert(id.clone(), frame.clone());
         drop(frames);
         let pictures = self.clone();
+        // However the task ends.
+        let forget = {
+            let pictures = self.clone();
+            Release::new(move || drop(pictures.frames().remove(&id)))
+        };
         // In a task of its own, so that it does not end with the one who asked first.
         tokio::spawn(async move {
             let fetched = timeout(FRAME_BOUND, pictures.fetch(&lease));
@@ -220,7 +225,7 @@ impl Pictures {
             if lasts {
                 sleep(SHARED_FOR).await;
             }
-            pictures.frames().remove(&id);
+            drop(forget);
         });
         frame
     }

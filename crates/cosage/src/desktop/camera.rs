@@ -187,14 +187,29 @@ mod tests {
         assert_eq!(schedule.look(&ready(Use::IdleSince(now)), now), None);
     }
 
-    #[test]
-    fn what_shows_the_desktop_is_a_stream_that_viewers_look_at() {
-        let endpoint = |presence| Endpoint {
+    fn endpoint(protocol: Protocol, presence: Presence) -> Endpoint {
+        Endpoint {
             address: ([127, 0, 0, 1], 5900).into(),
-            protocol: Protocol::Rfb,
+            protocol,
             path: String::new(),
             presence,
-        };
+        }
+    }
+
+    #[test]
+    fn a_server_elsewhere_is_left_alone_while_somebody_looks() {
+        for protocol in [Protocol::Rfb, Protocol::Websocket, Protocol::Tcp] {
+            let endpoint = endpoint(protocol, Presence::Viewer);
+            assert!(disturbs_nobody(&endpoint, Occasion::Left));
+            assert!(disturbs_nobody(&endpoint, Occasion::Stopping));
+            let is_own = protocol != Protocol::Tcp;
+            assert_eq!(disturbs_nobody(&endpoint, Occasion::Looking), is_own);
+        }
+    }
+
+    #[test]
+    fn what_shows_the_desktop_is_a_stream_that_viewers_look_at() {
+        let endpoint = |presence| endpoint(Protocol::Rfb, presence);
         let mut endpoints = BTreeMap::from([("audio".to_owned(), endpoint(Presence::Listener))]);
         assert_eq!(shown_by(&endpoints), None);
         endpoints.insert("screen".to_owned(), endpoint(Presence::Viewer));

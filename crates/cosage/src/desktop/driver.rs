@@ -130,8 +130,8 @@ struct Driver {
     /// What the view's `until` was made from.
     due: Option<Deadline>,
     schedule: Schedule,
-    /// The picture that is being taken while the desktop runs.
-    keeping: Option<JoinHandle<()>>,
+    /// The picture that is being taken while the desktop runs, or was the last one to be taken so.
+    keeping: Option<(Occasion, JoinHandle<()>)>,
     /// When the last one that is kept was taken.
     picture: Option<Timestamp>,
     view: watch::Sender<Arc<View>>,
@@ -570,7 +570,7 @@ impl Driver {
             match &result {
                 Ok(()) => {
                     // Or what is being taken would be kept after it. It is bounded in time.
-                    if let Some(keeping) = keeping {
+                    if let Some((_, keeping)) = keeping {
                         let _ = keeping.await;
                     }
                     shared.camera.forget(&uid).await;

@@ -30,25 +30,35 @@ impl Driver {
         }
     }
 
-    /// Has the picture taken that is due now, if one is, unless one is being taken already.
+    /// Has the picture taken that is due now, if one is. While one is being taken, only the viewers' leaving is worth
+    /// another.
     pub(super) fn take_pictures(&mut self) {
         let Some(occasion) = self.schedule.look(self.machine.state(), now()) else {
             return;
         };
-        if self
+        let under_way = self
             .keeping
             .as_ref()
-            .is_some_and(|task| !task.is_finished())
-        {
-            return;
+            .filter(|(_, task)| !task.is_finished());
+        match under_way {
+            Some((Occasion::Left, _)) => return,
+            Some(_) if occasion != Occasion::Left => return,
+            Some(_) | None => {}
         }
         let Ok(lease) = self.glance() else { return };
-        if camera::disturbs_nobody(lease.endpoint(), occasion) {
-            let (shared, own) = (Arc::clone(&self.shared), self.own.clone());
-            self.keeping = Some(tokio::spawn(async move {
-                keep(&shared, &own, lease, occasion, camera::PATIENCE).await;
-            }));
+        if !camera::disturbs_nobody(lease.endpoint(), occasion) {
+            return;
         }
+        let (shared, own) = (Arc::clone(&self.shared), self.own.clone());
+        let before = self.keeping.take();
+        let task = tokio::spawn(async move {
+            if let Some((_, before)) = before {
+                // It is bounded in time, and in the log if it panicked.
+                let _ = before.await;
+            }
+            keep(&shared, &own, lease, occasion, camera::PATIENCE).await;
+        });
+        self.keeping = Some((occasion, task));
     }
 
     /// The right to take one more picture of a desktop that is about to be stopped: unless it has ended already, has
