@@ -280,7 +280,12 @@ impl Driver {
             Report::LaunchFailed(run, reason) => self.step(Event::LaunchFailed(run, reason)),
             Report::Stopped(run, logs) => self.step(Event::Stopped(run, logs)),
             Report::StopDelayed(run, reason) => self.step(Event::StopDelayed(run, reason)),
-            Report::Forgotten(result) => self.step(Event::Forgotten(result)),
+            Report::Forgotten(result) => {
+                if result.is_ok() {
+                    self.picture = None;
+                }
+                self.step(Event::Forgotten(result));
+            }
             Report::Released(run) => self.step(Event::Released(run)),
             Report::Pictured(at) => {
                 self.picture = Some(at);
