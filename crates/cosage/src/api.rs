@@ -9,6 +9,7 @@ mod events;
 mod health;
 mod origin;
 mod params;
+mod screenshot;
 mod streams;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::callback::Callbacks;
 use crate::desktop::StreamKey;
 use crate::desktop::manager::Manager;
 use crate::gateway::Gateway;
+use crate::pictures::Pictures;
 
 use self::error::ApiError;
 pub use self::origin::AllowedOrigins;
@@ -38,6 +40,8 @@ pub struct App {
     pub manager: Manager,
     /// The data path of streams.
     pub gateway: Gateway,
+    /// Pictures of desktops.
+    pub pictures: Pictures,
     /// The way to SAGE3.
     pub callbacks: Callbacks,
     /// `STREAM_URL_TEMPLATE`, with `{port}` where the key goes.
@@ -89,6 +93,7 @@ pub fn router(app: App, which: Routes) -> Router {
         .routes(routes!(events::listen))
         .routes(routes!(desktops::show, desktops::stop))
         .routes(routes!(desktops::logs))
+        .routes(routes!(screenshot::screenshot))
         .routes(routes!(callback::report))
         .routes(routes!(catalog::list));
     let router = match which {

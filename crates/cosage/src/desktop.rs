@@ -1,6 +1,7 @@
 //! What a caller asks for and gets back by its name: the words every other module speaks.
 
 mod admission;
+pub mod camera;
 mod driver;
 pub mod events;
 pub mod failure;

@@ -23,6 +23,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 
+pub use self::dial::{Duplex, Unreachable};
 pub use self::upgrade::{Refusal, Upgrade};
 
 use self::buffer::Pool;
@@ -125,6 +126,17 @@ impl Gateway {
                 }
             }
         }
+    }
+
+    /// Connects to the VNC server that `lease` gives the right to look at, past its handshake: for the service's own
+    /// eyes. It counts as no client's connection.
+    ///
+    /// # Errors
+    /// It cannot be reached within a few seconds, is no VNC server, or does not let the service in.
+    pub async fn look(&self, lease: &Lease) -> Result<Box<dyn Duplex>, Unreachable> {
+        dial::vnc(lease, &self.turns)
+            .await
+            .map_err(|ending| Unreachable(ending.to_string()))
     }
 
     /// What went through.

@@ -10,6 +10,7 @@ pub mod desktop;
 pub mod engine;
 pub mod gateway;
 pub mod log;
+pub mod pictures;
 pub mod server;
 pub mod store;
 pub mod text;

@@ -24,6 +24,7 @@ use crate::desktop::manager::{Manager, Parts, Settings};
 use crate::desktop::reconcile;
 use crate::engine::{Endpoint, Engine, VncPassword};
 use crate::gateway::{self, Gateway, GatewaySettings};
+use crate::pictures::{Album, Pictures};
 use crate::store::{Store, StoreError};
 
 /// How long the first comparison with the engine may hold up the start of the service. An engine
@@ -36,6 +37,8 @@ pub struct Service {
     pub engine: Arc<dyn Engine>,
     /// What keeps records.
     pub store: Arc<dyn Store>,
+    /// Where the last pictures of desktops are kept.
+    pub album: Album,
     /// The curated list.
     pub catalog: Arc<CatalogHandle>,
     /// `PORT_RANGE_START..PORT_RANGE_END`.
@@ -82,16 +85,19 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), StoreError> {
     let gateway = Gateway::new(service.gateway);
+    let pictures = Pictures::new(gateway.clone(), service.album);
     let manager = Manager::new(Parts {
         engine: service.engine,
         store: service.store,
         catalog: service.catalog,
         probe: Arc::new(GatewayProbe),
+        camera: Arc::new(pictures.clone()),
         keys: KeyTable::new(service.ports),
         settings: service.settings,
     })
     .await?;
     let _drivers = manager.end_with();
+    pictures.retain(|uid| manager.view(uid).is_some());
     // Before the first request: what runs is known, and its stream keys are not handed out again.
     match timeout(FIRST_COMPARISON, manager.reconcile()).await {
         Ok(Ok(())) => {}
@@ -102,6 +108,7 @@ pub async fn run(
     let app = App {
         manager: manager.clone(),
         gateway: gateway.clone(),
+        pictures,
         callbacks: service.callbacks,
         stream_url_template: service.stream_url_template.into(),
         origins: service.origins,

@@ -69,6 +69,58 @@ async fn a_desktop_comes_is_seen_and_goes() {
     );
 }
 
+/// The colours of the tiny desktop: of its corners and of what lies between them.
+#[track_caller]
+fn assert_tiny(picture: &image::RgbImage, tolerance: u8) {
+    let (width, height) = picture.dimensions();
+    let (x, y) = (width / 80, height / 45);
+    for (at, expected) in [
+        ((x, y), [255, 0, 0]),
+        ((width - x, y), [0, 255, 0]),
+        ((x, height - y), [0, 0, 255]),
+        ((width - x, height - y), [255, 255, 0]),
+        ((width / 2, y), [0x10, 0x20, 0x30]),
+    ] {
+        let seen = picture.get_pixel(at.0, at.1).0;
+        let close = seen
+            .iter()
+            .zip(expected)
+            .all(|(a, b)| a.abs_diff(b) <= tolerance);
+        assert!(close, "{seen:?} at {at:?} of {width} × {height}");
+    }
+}
+
+#[tokio::test]
+async fn a_desktop_is_pictured_while_it_runs_and_when_it_sleeps() {
+    let Some(scene) = Scene::new() else { return };
+    let service = scene.serve().await;
+    let url = service.ensure("a", "tiny").await;
+    let viewer = service.see(&url).await;
+
+    let live = service.picture("a", "").await.unwrap();
+    assert_tiny(&live, 0);
+    let small = service.picture("a", "?format=jpeg&width=320").await;
+    let small = small.unwrap();
+    assert_eq!(small.width(), 320);
+    assert_eq!(small.height(), live.height() * 320 / live.width());
+    assert_tiny(&small, 24);
+    let desktop = service.get("/api/vm/a").await.json;
+    assert_eq!(desktop["viewers"], 1, "{desktop}");
+
+    drop(viewer);
+    service
+        .until("a", "a picture is kept when the viewer leaves", |desktop| {
+            desktop["picture"].is_string()
+        })
+        .await;
+    assert_eq!(service.delete("a").await.status, 204);
+    let last = service.picture("a", "").await.unwrap();
+    assert_eq!(last.width(), 640);
+    assert_tiny(&last, 24);
+    assert_eq!(service.delete("a?forget=true").await.status, 204);
+    assert!(service.picture("a", "").await.is_none());
+}
+
 #[tokio::test]
 async fn what_a_desktop_uses_is_told_while_somebody_listens() {
     let Some(scene) = Scene::new() else { return };

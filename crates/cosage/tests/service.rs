@@ -917,6 +917,7 @@ async fn the_api_describes_itself_without_the_internet() {
         "/api/vm/cb/{uid}",
         "/api/vm/{uid}",
         "/api/vm/{uid}/logs",
+        "/api/vm/{uid}/screenshot",
         "/api/catalog",
         "/healthz",
         "/readyz",

@@ -1,27 +1,32 @@
-//! A small RFB client for tests and measurements: it asks for pictures in the Raw encoding, keeps
-//! the framebuffer, and can type, point, resize and paste.
+//! A small RFB client: it asks for pictures, keeps the framebuffer, and can type, point, resize and paste.
 //!
-//! It understands the encodings Raw, DesktopSize (RFC 6143, 7.7.1 and 7.8.2) and
-//! ExtendedDesktopSize (rfbproto), which are what [`RESIZABLE`] asks for.
+//! It understands the encodings Raw, ZRLE, DesktopSize (RFC 6143, 7.7.1, 7.7.6 and 7.8.2), ExtendedDesktopSize
+//! and LastRect (rfbproto). Whatever a server sends ends in a picture or an error, within the memory that
+//! [`AREA_MAX`] and [`TEXT_MAX_LEN`] allow; how long it may take is the caller's to bound.
 
 use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
+use crate::framebuffer::{Area, Framebuffer};
 use crate::handshake::{self, HandshakeError};
+use crate::zrle::Zrle;
 
 /// The widest and highest screen that is believed, in pixels.
 pub const DIMENSION_MAX: u16 = 16_384;
 
+/// The largest screen that is believed, in pixels: 8K, which takes 142 MB.
+pub const AREA_MAX: u32 = 8192 * 4320;
+
 /// The longest name or clipboard text that is believed, in bytes.
 pub const TEXT_MAX_LEN: u32 = 1 << 20;
 
-const BYTES_PER_PIXEL: usize = 4;
-
-/// Encodings (RFC 6143, 7.7; rfbproto for the last).
+/// Encodings (RFC 6143, 7.7; rfbproto for the last two).
 const RAW: i32 = 0;
+const ZRLE: i32 = 16;
 const DESKTOP_SIZE: i32 = -223;
 const EXTENDED_DESKTOP_SIZE: i32 = -308;
+const LAST_RECT: i32 = -224;
 
 /// `SetEncodings` (RFC 6143, 7.5.2) for Raw pictures, and for a screen whose size may change
 /// (DesktopSize and ExtendedDesktopSize).
@@ -31,6 +36,9 @@ pub const RESIZABLE: [u8; 16] = {
     let [i, j, k, l] = EXTENDED_DESKTOP_SIZE.to_be_bytes();
     [2, 0, 0, 3, a, b, c, d, e, f, g, h, i, j, k, l]
 };
+
+/// What [`Transfer::Compressed`] asks for, the preferred one first.
+const COMPRESSED: [i32; 5] = [ZRLE, RAW, DESKTOP_SIZE, EXTENDED_DESKTOP_SIZE, LAST_RECT];
 
 /// Why the client gave up.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +61,15 @@ pub enum Sharing {
     Shared,
     /// The server may disconnect them.
     Exclusive,
+}
+
+/// How pictures come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transfer {
+    /// As they are, with what [`RESIZABLE`] asks for.
+    Raw,
+    /// In ZRLE where the server knows it: from servers that may be far away.
+    Compressed,
 }
 
 /// What is asked for (`FramebufferUpdateRequest`, RFC 6143, 7.5.3).
@@ -117,27 +134,50 @@ pub enum Rectangle {
 pub struct Client<S> {
     stream: BufReader<S>,
     name: String,
-    width: u16,
-    height: u16,
-    pixels: Vec<u8>,
+    frame: Framebuffer,
+    zrle: Option<Box<Zrle>>,
     /// The first screen's id and flags, which `SetDesktopSize` has to repeat.
     screen: (u32, u32),
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
-    /// Shakes hands, and asks for 32-bit pixels in the encodings this client understands.
+    /// Shakes hands, and asks for raw 32-bit pixels.
     ///
     /// # Errors
-    /// As the handshake's; or the server announces a screen beyond [`DIMENSION_MAX`].
+    /// As the handshake's and [`Client::introduce`]'s.
     pub async fn start(
         mut stream: S,
         password: Option<&str>,
         sharing: Sharing,
     ) -> Result<Self, ClientError> {
         handshake::connect(&mut stream, password).await?;
-        stream
-            .write_all(&[u8::from(sharing == Sharing::Shared)])
-            .await?;
+        Self::introduce(stream, sharing, Transfer::Raw).await
+    }
+
+    /// Goes on after the handshake: asks for 32-bit pixels in the encodings that `transfer` stands for.
+    ///
+    /// # Errors
+    /// The connection broke, or the server announces a screen beyond [`DIMENSION_MAX`] or [`AREA_MAX`].
+    pub async fn introduce(
+        mut stream: S,
+        sharing: Sharing,
+        transfer: Transfer,
+    ) -> Result<Self, ClientError> {
+        // In one write: TigerVNC drops a client that has not said that its screen's size may change when another
+        // one resizes the screen, also one that has had no time to.
+        let mut message = vec![u8::from(sharing == Sharing::Shared)];
+        match transfer {
+            Transfer::Raw => message.extend(RESIZABLE),
+            Transfer::Compressed => {
+                message.extend([2, 0, 0, COMPRESSED.len() as u8]);
+                message.extend(
+                    COMPRESSED
+                        .iter()
+                        .flat_map(|encoding| encoding.to_be_bytes()),
+                );
+            }
+        }
+        stream.write_all(&message).await?;
         stream.flush().await?;
 
         let mut stream = BufReader::with_capacity(64 * 1024, stream);
@@ -149,14 +189,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let mut client = Self {
             stream,
             name: String::from_utf8_lossy(&name).into_owned(),
-            width: 0,
-            height: 0,
-            pixels: Vec::new(),
+            frame: Framebuffer::new(width, height)?,
+            zrle: None,
             screen: (0, 0),
         };
-        client.resize(width, height)?;
         client.set_pixel_format().await?;
-        client.send(&RESIZABLE).await?;
         Ok(client)
     }
 
@@ -167,12 +204,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// Width and height of the screen in pixels.
     pub fn size(&self) -> (u16, u16) {
-        (self.width, self.height)
+        self.frame.size()
     }
 
-    /// The framebuffer: rows from the top, 4 bytes a pixel: blue, green, red, unused.
+    /// The framebuffer: rows from the top, 4 bytes a pixel: blue, green, red, and 255; all 0 where nothing was
+    /// drawn yet.
     pub fn pixels(&self) -> &[u8] {
-        &self.pixels
+        self.frame.bytes()
+    }
+
+    /// The framebuffer, when nothing else is wanted any more.
+    pub fn into_pixels(self) -> Vec<u8> {
+        self.frame.into_bytes()
     }
 
     /// The stream, to look at what lies below. Bytes may have been read ahead of it.
@@ -204,8 +247,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let mut message = [0; 10];
         message[0] = 3;
         message[1] = u8::from(update == Update::Incremental);
-        message[6..8].copy_from_slice(&self.width.to_be_bytes());
-        message[8..].copy_from_slice(&self.height.to_be_bytes());
+        let (width, height) = self.size();
+        message[6..8].copy_from_slice(&width.to_be_bytes());
+        message[8..].copy_from_slice(&height.to_be_bytes());
         self.send(&message).await
     }
 
@@ -284,33 +328,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// As [`Client::message`].
     pub async fn full_picture(&mut self) -> Result<(), ClientError> {
         self.request_update(Update::Full).await?;
-        let area = |width: u16, height: u16| u64::from(width) * u64::from(height);
         let mut size = self.size();
-        let mut missing = area(size.0, size.1);
         loop {
-            let Message::Update(rectangles) = self.message().await? else {
+            let Message::Update(_) = self.message().await? else {
                 continue;
             };
-            let mut next = Update::Incremental;
-            for rectangle in rectangles {
-                match rectangle {
-                    Rectangle::Pixels { width, height, .. } => {
-                        missing = missing.saturating_sub(area(width, height));
-                    }
-                    // What arrived before is of no use any more. Some servers answer every request for a whole
-                    // picture with the size first, which changes nothing.
-                    Rectangle::Resized { width, height } if (width, height) != size => {
-                        size = (width, height);
-                        missing = area(width, height);
-                        next = Update::Full;
-                    }
-                    Rectangle::Resized { .. } | Rectangle::ResizeRefused { .. } => {}
-                }
-            }
-            if missing == 0 {
+            if self.size() != size {
+                // What arrived before is of no use any more.
+                size = self.size();
+                self.request_update(Update::Full).await?;
+            } else if self.frame.is_complete() {
                 return Ok(());
+            } else {
+                self.request_update(Update::Incremental).await?;
             }
-            self.request_update(next).await?;
         }
     }
 
@@ -319,20 +350,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let count = self.stream.read_u16().await?;
         let mut rectangles = Vec::new();
         for _ in 0..count {
-            let x = self.stream.read_u16().await?;
-            let y = self.stream.read_u16().await?;
-            let width = self.stream.read_u16().await?;
-            let height = self.stream.read_u16().await?;
+            let [x, y, width, height] = [
+                self.stream.read_u16().await?,
+                self.stream.read_u16().await?,
+                self.stream.read_u16().await?,
+                self.stream.read_u16().await?,
+            ];
+            let area = Area {
+                x,
+                y,
+                width,
+                height,
+            };
+            let pixels = Rectangle::Pixels {
+                x,
+                y,
+                width,
+                height,
+            };
             rectangles.push(match self.stream.read_i32().await? {
                 RAW => {
-                    self.raw(x, y, width, height).await?;
-                    Rectangle::Pixels {
-                        x,
-                        y,
-                        width,
-                        height,
-                    }
+                    self.raw(area).await?;
+                    pixels
                 }
+                ZRLE => {
+                    self.zrle(area).await?;
+                    pixels
+                }
+                LAST_RECT => break,
                 DESKTOP_SIZE => {
                     self.resize(width, height)?;
                     Rectangle::Resized { width, height }
@@ -355,27 +400,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         Ok(rectangles)
     }
 
-    async fn raw(&mut self, x: u16, y: u16, width: u16, height: u16) -> Result<(), ClientError> {
-        let fits = x
-            .checked_add(width)
-            .is_some_and(|right| right <= self.width)
-            && y.checked_add(height)
-                .is_some_and(|lower| lower <= self.height);
-        if !fits {
-            return Err(ClientError::Unexpected(
-                "a rectangle beyond the screen".to_owned(),
-            ));
-        }
-        let stride = usize::from(self.width) * BYTES_PER_PIXEL;
-        let left = usize::from(x) * BYTES_PER_PIXEL;
-        let right = left + usize::from(width) * BYTES_PER_PIXEL;
-        for row in usize::from(y)..usize::from(y) + usize::from(height) {
-            let start = row * stride;
-            self.stream
-                .read_exact(&mut self.pixels[start + left..start + right])
-                .await?;
+    async fn raw(&mut self, area: Area) -> Result<(), ClientError> {
+        self.frame.require(area)?;
+        for row in 0..area.height {
+            let row = self.frame.row(area, row);
+            self.stream.read_exact(row).await?;
+            let (pixels, _) = row.as_chunks_mut::<4>();
+            for [.., drawn] in pixels {
+                *drawn = u8::MAX;
+            }
         }
         Ok(())
+    }
+
+    async fn zrle(&mut self, area: Area) -> Result<(), ClientError> {
+        let zrle = self.zrle.get_or_insert_with(|| Box::new(Zrle::new()));
+        zrle.draw(&mut self.stream, area, &mut self.frame).await
     }
 
     async fn screens(&mut self) -> Result<(), ClientError> {
@@ -393,14 +433,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     fn resize(&mut self, width: u16, height: u16) -> Result<(), ClientError> {
-        if width > DIMENSION_MAX || height > DIMENSION_MAX {
-            return Err(ClientError::Unexpected(format!(
-                "a screen of {width} × {height} pixels"
-            )));
-        }
-        if (width, height) != (self.width, self.height) {
-            (self.width, self.height) = (width, height);
-            self.pixels = vec![0; usize::from(width) * usize::from(height) * BYTES_PER_PIXEL];
+        // Some servers answer every request for a whole picture with the size first, which changes nothing.
+        if (width, height) != self.size() {
+            self.frame = Framebuffer::new(width, height)?;
         }
         Ok(())
     }
@@ -420,3 +455,6 @@ async fn text<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Vec<u8>, ClientErr
     stream.read_exact(&mut text).await?;
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests;

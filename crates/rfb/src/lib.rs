@@ -7,8 +7,10 @@
 
 pub mod authentication;
 pub mod client;
+mod framebuffer;
 mod handshake;
 mod version;
+mod zrle;
 
 pub use handshake::{HandshakeError, REASON_MAX_LEN, accept, connect, probe};
 pub use version::{BANNER_LEN, Version, VersionError};

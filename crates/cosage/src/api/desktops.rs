@@ -150,6 +150,10 @@ pub(super) struct DesktopBody<'a> {
     /// Why it lives until then, in words.
     #[schema(value_type = String)]
     because: Cow<'static, str>,
+    /// When the last picture of it that is kept was taken; absent when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    picture: Option<Timestamp>,
     /// Why its last start failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
@@ -376,6 +380,7 @@ pub(super) fn describe<'a>(app: &App, catalog: &'a Catalog, view: &'a View) -> D
         url: view.ready_key().map(|key| app.stream_url(key)),
         until: view.until.map(|(at, _)| at),
         because: because(view),
+        picture: view.picture,
         failure: view.failure.as_ref().map(ToString::to_string),
         failure_logs: view.failure.as_ref().and_then(FailReason::logs),
     }

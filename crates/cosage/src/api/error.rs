@@ -11,6 +11,7 @@ use crate::desktop::UidError;
 use crate::desktop::failure::FailReason;
 use crate::desktop::manager::DesktopError;
 use crate::engine::EngineError;
+use crate::pictures::PictureError;
 
 /// When a client may try again after something ran out, in seconds: about as long as an unused
 /// desktop lives.
@@ -110,6 +111,27 @@ impl From<DesktopError> for ApiError {
             }
             DesktopError::NotRunning(_) => Self::new(StatusCode::CONFLICT, "not_running", details),
             DesktopError::Failed(reason) => failure(&reason),
+        }
+    }
+}
+
+impl From<PictureError> for ApiError {
+    fn from(error: PictureError) -> Self {
+        let details = error.to_string();
+        match error {
+            PictureError::Unreachable(_) | PictureError::Broken(_) => {
+                Self::new(StatusCode::BAD_GATEWAY, "picture_failed", details)
+            }
+            PictureError::Timeout => {
+                Self::new(StatusCode::GATEWAY_TIMEOUT, "picture_timeout", details)
+            }
+            PictureError::Busy => Self::exhausted("pictures_busy", details),
+            PictureError::Ended => Self::new(StatusCode::CONFLICT, "not_running", details),
+            PictureError::Unpacked(_) => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "picture_unpacked",
+                details,
+            ),
         }
     }
 }

@@ -45,7 +45,7 @@ pub(super) struct HelloBody<'a> {
 pub(super) struct EventBody<'a> {
     /// What happened; also the event's name: `created`, `progress` (of its start), `ready`,
     /// `viewer_joined`, `viewer_left`, `idle` (nobody looks, and the clock runs), `stopping`, `gone`
-    /// (nothing of it runs any more) or `failed`.
+    /// (nothing of it runs any more), `failed` or `picture` (a new last picture is kept).
     #[schema(example = "ready")]
     r#type: &'static str,
     /// The desktop's name.
@@ -210,6 +210,7 @@ fn encode(app: &App, event: &Event) -> Result<Sent, axum::Error> {
         Kind::Stopping => "stopping",
         Kind::Gone => "gone",
         Kind::Failed => "failed",
+        Kind::Picture => "picture",
     };
     let catalog = app.manager.catalog();
     let forgotten = event.view.phase == Phase::Forgotten;

@@ -216,7 +216,7 @@ pub static SETTINGS: [Setting; 33] = [
         "COSAGE_DATA_DIR",
         "DIRECTORY",
         Words("/var/lib/cosage for root; else $XDG_DATA_HOME/cosage, else ~/.local/share/cosage"),
-        "Where the records of desktops are kept.",
+        "Where records and last pictures of desktops are kept.",
         |config, text| {
             config.data_dir = path(text)?;
             Ok(())

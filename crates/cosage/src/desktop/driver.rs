@@ -1,14 +1,18 @@
 //! One task per desktop: it alone changes the desktop's state, performs the effects that
 //! [`super::lifecycle`] asks for, and shows the outcome as a [`View`].
 
+mod pictures;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::camera::{self, Occasion, Schedule};
 use super::events::Kind;
 use super::failure::FailReason;
 use super::keys::{KeyError, KeyLease};
@@ -30,6 +34,8 @@ pub(super) enum Message {
     Ensure(oneshot::Sender<Result<StreamKey, Refusal>>),
     /// Let me look at this stream.
     Acquire(String, oneshot::Sender<Result<Lease, Refusal>>),
+    /// Let me look once, without being a viewer.
+    Glance(oneshot::Sender<Result<Lease, Refusal>>),
     /// Stop it.
     Stop(StopMode, oneshot::Sender<Result<(), Refusal>>),
     /// The engine has a running instance of it that nobody claims.
@@ -51,6 +57,7 @@ pub(super) enum Report {
     StopDelayed(Run, FailReason),
     Forgotten(Result<(), FailReason>),
     Released(Run),
+    Pictured(Timestamp),
 }
 
 /// Why a driver did not do what it was asked.
@@ -122,6 +129,11 @@ struct Driver {
     last_key: Option<StreamKey>,
     /// What the view's `until` was made from.
     due: Option<Deadline>,
+    schedule: Schedule,
+    /// The picture that is being taken while the desktop runs, or was the last one to be taken so.
+    keeping: Option<(Occasion, JoinHandle<()>)>,
+    /// When the last one that is kept was taken.
+    picture: Option<Timestamp>,
     view: watch::Sender<Arc<View>>,
 }
 
@@ -130,7 +142,11 @@ struct Driver {
 pub(super) fn spawn(shared: Arc<Shared>, record: DesktopRecord, history: History) -> Handle {
     let record = Arc::new(record);
     let (own, inbox) = mpsc::unbounded_channel();
-    let (view, view_receiver) = watch::channel(Arc::new(View::asleep(Arc::clone(&record))));
+    let picture = shared.camera.kept(&record.uid);
+    let (view, view_receiver) = watch::channel(Arc::new(View {
+        picture,
+        ..View::asleep(Arc::clone(&record))
+    }));
     let handle = Handle {
         inbox: own.clone(),
         view: view_receiver,
@@ -150,6 +166,9 @@ pub(super) fn spawn(shared: Arc<Shared>, record: DesktopRecord, history: History
         key: None,
         last_key: None,
         due: None,
+        schedule: Schedule::default(),
+        keeping: None,
+        picture,
         view,
     };
     tokio::spawn(driver.run(inbox, history));
@@ -180,6 +199,7 @@ impl Driver {
                     None => return,
                 },
                 () = sleep_until(due) => self.step(Event::Tick),
+                () = sleep_until(self.schedule.due()) => self.take_pictures(),
                 () = self.shared.ended.cancelled() => return,
             }
             if *self.machine.state() == State::Gone {
@@ -195,7 +215,9 @@ impl Driver {
             let refusal = Refusal::Failed(reason.clone());
             match message {
                 Message::Ensure(reply) => drop(reply.send(Err(refusal))),
-                Message::Acquire(_, reply) => drop(reply.send(Err(refusal))),
+                Message::Acquire(_, reply) | Message::Glance(reply) => {
+                    drop(reply.send(Err(refusal)));
+                }
                 Message::Stop(_, reply) => drop(reply.send(Err(refusal))),
                 Message::Found(..)
                 | Message::Ended(..)
@@ -212,6 +234,7 @@ impl Driver {
                 self.step(Event::Ensure(id));
             }
             Message::Acquire(stream, reply) => self.acquire(stream, reply),
+            Message::Glance(reply) => drop(reply.send(self.glance())),
             Message::Stop(mode, reply) => {
                 let id = self.remember(Reply::Stop(reply));
                 self.step(Event::Stop(id, mode));
@@ -257,8 +280,17 @@ impl Driver {
             Report::LaunchFailed(run, reason) => self.step(Event::LaunchFailed(run, reason)),
             Report::Stopped(run, logs) => self.step(Event::Stopped(run, logs)),
             Report::StopDelayed(run, reason) => self.step(Event::StopDelayed(run, reason)),
-            Report::Forgotten(result) => self.step(Event::Forgotten(result)),
+            Report::Forgotten(result) => {
+                if result.is_ok() {
+                    self.picture = None;
+                }
+                self.step(Event::Forgotten(result));
+            }
             Report::Released(run) => self.step(Event::Released(run)),
+            Report::Pictured(at) => {
+                self.picture = Some(at);
+                self.show();
+            }
         }
     }
 
@@ -353,6 +385,7 @@ impl Driver {
                 self.perform(effect, &mut events);
             }
             self.show();
+            self.take_pictures();
         }
     }
 
@@ -499,6 +532,7 @@ impl Driver {
     fn stop(&mut self, run: Run, reason: EndReason) {
         let uid = self.record.uid.clone();
         let grace = self.timers().stop_grace;
+        let last_look = self.last_look(reason);
         let (shared, own) = (Arc::clone(&self.shared), self.own.clone());
         let Some(current) = self.current_of(run) else {
             return;
@@ -507,6 +541,10 @@ impl Driver {
         let id = current.id.clone();
         tracing::info!(%uid, instance = %id, ?reason, "stopping");
         tokio::spawn(async move {
+            if let Some(lease) = last_look {
+                let (occasion, patience) = (Occasion::Stopping, camera::STOP_PATIENCE);
+                pictures::keep(&shared, &own, lease, occasion, patience).await;
+            }
             let logs = match reason {
                 EndReason::Exited => launch::last_lines(&*shared.engine, &id).await,
                 _ => String::new(),
@@ -519,9 +557,10 @@ impl Driver {
         });
     }
 
-    fn forget(&self, forgetting: Forgetting) {
+    fn forget(&mut self, forgetting: Forgetting) {
         let (shared, own) = (Arc::clone(&self.shared), self.own.clone());
         let uid = self.record.uid.clone();
+        let keeping = self.keeping.take();
         tokio::spawn(async move {
             let home = shared.engine.delete_home(&uid).await;
             let result = match (home, forgetting) {
@@ -533,8 +572,17 @@ impl Driver {
                     .await
                     .map_err(|error| FailReason::Store(error.to_string())),
             };
-            if let Err(reason) = &result {
-                tracing::error!(%uid, reason = reason.for_log(), "a desktop could not be forgotten");
+            match &result {
+                Ok(()) => {
+                    // Or what is being taken would be kept after it. It is bounded in time.
+                    if let Some((_, keeping)) = keeping {
+                        let _ = keeping.await;
+                    }
+                    shared.camera.forget(&uid).await;
+                }
+                Err(reason) => {
+                    tracing::error!(%uid, reason = reason.for_log(), "a desktop could not be forgotten");
+                }
             }
             report(&own, Report::Forgotten(result));
         });
@@ -637,6 +685,7 @@ impl Driver {
             key: self.key.as_ref().map(KeyLease::key),
             viewers,
             until,
+            picture: self.picture,
             failure: match state {
                 State::Failed { reason } => Some(reason.clone()),
                 State::Forgetting { failure } => failure.clone(),

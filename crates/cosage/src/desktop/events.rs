@@ -38,6 +38,8 @@ pub enum Kind {
     Gone,
     /// It could not be started, or ended by itself too soon.
     Failed,
+    /// A new last picture of it is kept.
+    Picture,
 }
 
 /// One event.
@@ -227,6 +229,9 @@ fn changes(before: &View, after: &View) -> Vec<Kind> {
     let waits = after.phase == Phase::Ready && !entered && after.viewers == 0;
     if waits && (left > 0 || before.until != after.until) {
         kinds.push(Kind::Idle);
+    }
+    if after.picture.is_some() && after.picture != before.picture {
+        kinds.push(Kind::Picture);
     }
     kinds
 }

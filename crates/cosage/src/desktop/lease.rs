@@ -60,6 +60,11 @@ impl Lease {
         &self.endpoint
     }
 
+    /// Whether the desktop has ended.
+    pub fn has_ended(&self) -> bool {
+        self.ended.borrow().is_some()
+    }
+
     /// Waits until the desktop ends under this lease; close the connection then. Pending for as
     /// long as the desktop lives; can be called again after it was dropped.
     pub async fn ended(&self) -> EndReason {

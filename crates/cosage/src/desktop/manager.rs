@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::admission;
+use super::camera::Camera;
 use super::driver::{self, Handle, Message, Refusal};
 use super::events::Events;
 use super::failure::FailReason;
@@ -58,6 +59,8 @@ pub struct Parts {
     pub catalog: Arc<CatalogHandle>,
     /// How readiness is found out.
     pub probe: Arc<dyn Probe>,
+    /// What takes and keeps pictures.
+    pub camera: Arc<dyn Camera>,
     /// The stream keys.
     pub keys: Arc<KeyTable>,
     /// What the operator set.
@@ -69,6 +72,7 @@ pub(super) struct Shared {
     pub(super) engine: Arc<dyn Engine>,
     pub(super) store: Arc<dyn Store>,
     pub(super) probe: Arc<dyn Probe>,
+    pub(super) camera: Arc<dyn Camera>,
     pub(super) keys: Arc<KeyTable>,
     pub(super) settings: Settings,
     catalog: Arc<CatalogHandle>,
@@ -149,6 +153,7 @@ impl Manager {
             store,
             catalog,
             probe,
+            camera,
             keys,
             settings,
         } = parts;
@@ -157,6 +162,7 @@ impl Manager {
             engine,
             store,
             probe,
+            camera,
             keys,
             settings,
             catalog,
@@ -276,6 +282,22 @@ impl Manager {
                 Refusal::Gone => unknown(),
                 refusal => error_of(refusal, &uid, stream),
             })
+    }
+
+    /// Gives the right to take one look at the desktop, which has to be ready: the lease neither starts it nor keeps
+    /// it alive, and nobody sees a viewer.
+    ///
+    /// # Errors
+    /// See [`DesktopError`].
+    pub async fn glance(&self, uid: &Uid) -> Result<Lease, DesktopError> {
+        let unknown = || DesktopError::UnknownDesktop(uid.clone());
+        let handle = self.shared.get(uid).ok_or_else(unknown)?;
+        let (reply, answer) = oneshot::channel();
+        handle.send(Message::Glance(reply));
+        answer
+            .await
+            .unwrap_or(Err(Refusal::Gone))
+            .map_err(|refusal| error_of(refusal, uid, "vnc"))
     }
 
     /// Stops the desktop, and waits until nothing of it runs. With [`StopMode::Forget`] also its

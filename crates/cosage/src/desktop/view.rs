@@ -55,6 +55,8 @@ pub struct View {
     pub viewers: usize,
     /// When it will be stopped if nothing else happens, and why; `None` is "not by itself".
     pub until: Option<(Timestamp, EndReason)>,
+    /// When the last picture of it that is kept was taken.
+    pub picture: Option<Timestamp>,
     /// Why its last start failed.
     pub failure: Option<FailReason>,
     /// Its instance, once it is known.
@@ -74,6 +76,7 @@ impl View {
             key: None,
             viewers: 0,
             until: None,
+            picture: None,
             failure: None,
             instance: None,
             claimed: None,

@@ -8,6 +8,7 @@ mod server;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use self::server::{COLOUR, HEIGHT, WIDTH};
+pub use self::server::{COLOUR, HEIGHT, Painting, WIDTH};
 use super::logs::last_lines;
 use super::{
     ContainerSpec, Endpoint, Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId,
@@ -85,6 +86,9 @@ struct State {
     stop_delay: Duration,
     stop_error: Option<EngineError>,
     banner_delay: Duration,
+    painting: Painting,
+    /// Clients of all VNC servers there were.
+    clients: Arc<AtomicUsize>,
 }
 
 struct Record {
@@ -145,11 +149,13 @@ impl Fake {
                 .map_err(|error| EngineError::OutOfResources(error.to_string()))?;
             match stream.protocol {
                 Protocol::Rfb => {
-                    let banner_delay = self.shared.lock().banner_delay;
+                    let state = self.shared.lock();
                     servers.spawn(server::rfb(
                         listener,
                         container.password.clone(),
-                        banner_delay,
+                        state.banner_delay,
+                        state.painting,
+                        Arc::clone(&state.clients),
                     ));
                 }
                 Protocol::Tcp => {
@@ -364,6 +370,16 @@ impl Control {
     /// banner.
     pub fn set_banner_delay(&self, delay: Duration) {
         self.shared.lock().banner_delay = delay;
+    }
+
+    /// What instances that are started from now on do when they are asked for a picture.
+    pub fn set_painting(&self, painting: Painting) {
+        self.shared.lock().painting = painting;
+    }
+
+    /// How many clients got through the handshake of a VNC server, in all.
+    pub fn clients(&self) -> usize {
+        self.shared.lock().clients.load(Ordering::Relaxed)
     }
 
     /// Lets this image be missing, as none is otherwise.

@@ -6,16 +6,21 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use axum::http::Uri;
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt, future};
 use rfb::{HandshakeError, client};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
+use tokio_websockets::{ClientBuilder, Message};
 
 use super::ending::Ending;
 use super::socket::ClientSocket;
 use crate::desktop::lease::Lease;
-use crate::engine::VncPassword;
+use crate::engine::{Endpoint, Protocol, VncPassword};
 
 /// How long connecting may take, retries included.
 const DIAL_BOUND: Duration = Duration::from_secs(5);
@@ -34,6 +39,16 @@ const REFUSED_RETRY: Duration = Duration::from_millis(200);
 /// A VNC server's queue of connections is short (Xvnc's has five places), and one that overflows loses connections without
 /// a sign; and TigerVNC counts a connection as a failed one until it is through its handshake, and refuses the sixth.
 const HANDSHAKES_AT_A_TIME: usize = 2;
+
+/// A connection, whatever carries it.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
+
+/// Why a VNC server cannot be looked at.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unreachable(pub(super) String);
 
 /// The turns of viewers at each VNC server's handshake, for as long as somebody is there.
 #[derive(Clone, Default)]
@@ -104,6 +119,58 @@ pub(super) async fn rfb(
             HANDSHAKE_BOUND.as_secs()
         ))),
     }
+}
+
+/// Connects to the VNC server behind a stream of any kind, up to just before `ClientInit`.
+pub(super) async fn vnc(lease: &Lease, turns: &Turns) -> Result<Box<dyn Duplex>, Ending> {
+    let endpoint = lease.endpoint();
+    let password = lease.instance().password.as_ref();
+    match endpoint.protocol {
+        Protocol::Rfb | Protocol::Tcp => Ok(Box::new(
+            vnc_server(endpoint.address, password, turns).await?,
+        )),
+        Protocol::Websocket => {
+            let turn = turns.at(endpoint.address);
+            let _permit = turn.acquire().await;
+            let mut stream = websocket(endpoint).await?;
+            let password = password.map(VncPassword::reveal);
+            match rfb::connect(&mut stream, password).await {
+                Ok(_) => Ok(Box::new(stream)),
+                Err(error) => Err(Ending::UpstreamRefused(error.to_string())),
+            }
+        }
+    }
+}
+
+/// Connects to an instance that is a WebSocket server, as a client of its own; the payload of the binary messages as a
+/// stream of bytes.
+async fn websocket(endpoint: &Endpoint) -> Result<impl Duplex + use<>, Ending> {
+    let refused = |reason: String| {
+        Ending::UpstreamRefused(format!("the desktop took no WebSocket: {reason}"))
+    };
+    let uri: Uri = format!("ws://{}{}", endpoint.address, endpoint.path)
+        .parse()
+        .map_err(|error: axum::http::uri::InvalidUri| refused(error.to_string()))?;
+    let stream = tcp(endpoint.address).await?;
+    let (socket, _) = ClientBuilder::from_uri(uri)
+        .connect_on(stream)
+        .await
+        .map_err(|error| refused(error.to_string()))?;
+    let (sink, messages) = socket.split();
+    let reader = messages.filter_map(|message| {
+        future::ready(match message {
+            Ok(message) if message.is_binary() => Some(Ok(Bytes::from(message.into_payload()))),
+            Ok(_) => None,
+            Err(error) => Some(Err(io::Error::other(error))),
+        })
+    });
+    let writer = sink
+        .sink_map_err(io::Error::other)
+        .with(|bytes: Bytes| future::ok::<_, io::Error>(Message::binary(bytes)));
+    Ok(tokio::io::join(
+        StreamReader::new(reader),
+        SinkWriter::new(CopyToBytes::new(writer)),
+    ))
 }
 
 /// Connects to a VNC server and answers its password, when it is this viewer's turn.

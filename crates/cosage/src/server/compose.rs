@@ -18,6 +18,7 @@ use crate::engine::fake::Fake;
 use crate::engine::remote::WithRemotes;
 use crate::engine::{Engine, EngineError};
 use crate::gateway::GatewaySettings;
+use crate::pictures::{Album, AlbumError};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreError};
 
@@ -33,6 +34,9 @@ pub enum ComposeError {
     /// The records cannot be had.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Pictures cannot be kept.
+    #[error(transparent)]
+    Pictures(#[from] AlbumError),
     /// The engine's settings cannot work.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -59,6 +63,7 @@ pub async fn compose(config: &Config) -> Result<Service, ComposeError> {
     let source = CatalogSource::find(config.catalog.as_deref());
     let catalog = Arc::new(CatalogHandle::open(source, config.catalog_defaults())?);
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.data_dir).await?);
+    let album = Album::open(&config.data_dir)?;
     let containers: Arc<dyn Engine> = match config.engine {
         EngineKind::Docker => Arc::new(Docker::connect(DockerSettings {
             host: Some(config.docker_host.clone()),
@@ -82,6 +87,7 @@ pub async fn compose(config: &Config) -> Result<Service, ComposeError> {
     Ok(Service {
         engine: Arc::new(WithRemotes::new(containers, config.remote_networks.clone())),
         store,
+        album,
         catalog,
         ports: config.port_range_start..config.port_range_end,
         settings: Settings {

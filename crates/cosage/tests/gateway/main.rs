@@ -10,6 +10,7 @@
 mod closing;
 mod keep_alive;
 mod passthrough;
+mod pictures;
 mod relaying;
 mod support;
 mod vnc;

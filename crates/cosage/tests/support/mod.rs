@@ -20,11 +20,13 @@ use cosage::desktop::manager::Settings;
 use cosage::engine::fake::{Control, Fake};
 use cosage::engine::remote::WithRemotes;
 use cosage::gateway::GatewaySettings;
+use cosage::pictures::Album;
 use cosage::server::{self, Listeners, Service};
 use cosage::store::Store;
 use cosage::store::memory::MemoryStore;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -142,11 +144,12 @@ impl Default for Options {
     }
 }
 
-/// What outlives a service: its engine and its store.
+/// What outlives a service: its engine, its store and its data directory.
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) engine: Fake,
     pub(crate) store: Arc<MemoryStore>,
+    pub(crate) data: Arc<TempDir>,
 }
 
 impl World {
@@ -156,6 +159,7 @@ impl World {
         Self {
             engine: Fake::new(),
             store: Arc::new(MemoryStore::new()),
+            data: Arc::new(tempfile::tempdir().unwrap()),
         }
     }
 
@@ -180,6 +184,7 @@ impl World {
         let service = Service {
             engine: Arc::new(engine),
             store: Arc::clone(&self.store) as Arc<dyn Store>,
+            album: Album::open(self.data.path()).unwrap(),
             catalog: Arc::new(CatalogHandle::fixed(catalog)),
             ports: options.ports,
             settings: Settings {

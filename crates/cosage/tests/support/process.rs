@@ -352,6 +352,15 @@ impl Service {
         self.try_call(Method::GET, path, None).await.unwrap()
     }
 
+    /// A picture of a desktop; `query` begins with a question mark where there is one. `None` where there is none.
+    pub(crate) async fn picture(&self, uid: &str, query: &str) -> Option<image::RgbImage> {
+        let path = format!("/api/vm/{uid}/screenshot{query}");
+        let request = self.client.get(format!("http://{}{path}", self.address));
+        let response = request.send().await.unwrap();
+        let file = response.error_for_status().ok()?.bytes().await.unwrap();
+        Some(image::load_from_memory(&file).unwrap().into_rgb8())
+    }
+
     pub(crate) async fn post(&self, uid: &str, body: &str) -> Reply {
         let path = format!("/api/vm/any/{uid}");
         self.try_call(Method::POST, &path, Some(body))

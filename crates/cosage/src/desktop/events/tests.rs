@@ -37,6 +37,13 @@ fn in_phase(phase: Phase) -> View {
     View { phase, ..view() }
 }
 
+fn pictured(at: i64) -> View {
+    View {
+        picture: Some(Timestamp::from_second(at).unwrap()),
+        ..in_phase(Phase::Stopping)
+    }
+}
+
 fn events() -> Arc<Events> {
     Arc::new(Events::new(CancellationToken::new()))
 }
@@ -80,6 +87,9 @@ fn a_life_is_told_in_its_order() {
         (in_phase(Phase::Failed), vec![Kind::Failed]),
         (in_phase(Phase::Failed), vec![]),
         (in_phase(Phase::Stopping), vec![Kind::Stopping]),
+        (pictured(1), vec![Kind::Picture]),
+        (pictured(1), vec![]),
+        (pictured(2), vec![Kind::Picture]),
         (in_phase(Phase::Forgotten), vec![Kind::Gone]),
         (in_phase(Phase::Forgotten), vec![]),
     ];

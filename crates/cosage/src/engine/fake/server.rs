@@ -1,6 +1,8 @@
 //! The desktops of the fake engine: a VNC server of one colour (RFC 6143), and an echo.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rfb::authentication::{CHALLENGE_LEN, respond};
@@ -34,17 +36,31 @@ const CUT_TEXT: u8 = 6;
 /// What a client may skip in one message; nothing that it sends here is kept.
 const SKIP_MAX: usize = 1024 * 1024;
 
-/// Serves a picture to whoever connects, until it is dropped.
+/// What a VNC server does when it is asked for a picture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Painting {
+    /// It sends it.
+    #[default]
+    Whole,
+    /// It sends nothing.
+    Silent,
+    /// It sends what is no RFB.
+    Garbled,
+}
+
+/// Serves a picture to whoever connects, until it is dropped. `clients` counts those that got through the handshake.
 pub(super) async fn rfb(
     listener: TcpListener,
     password: Option<VncPassword>,
     banner_delay: Duration,
+    painting: Painting,
+    clients: Arc<AtomicUsize>,
 ) {
     serve(listener, move |stream| {
-        let password = password.clone();
+        let (password, clients) = (password.clone(), Arc::clone(&clients));
         async move {
             super::pause(banner_delay).await;
-            session(stream, password).await
+            session(stream, password, painting, &clients).await
         }
     })
     .await;
@@ -79,12 +95,18 @@ where
     }
 }
 
-async fn session(mut stream: TcpStream, password: Option<VncPassword>) -> io::Result<()> {
+async fn session(
+    mut stream: TcpStream,
+    password: Option<VncPassword>,
+    painting: Painting,
+    clients: &AtomicUsize,
+) -> io::Result<()> {
     stream.set_nodelay(true)?;
     handshake(&mut stream, password.as_ref()).await?;
 
     // ClientInit says whether others may stay, and they always may.
     stream.read_u8().await?;
+    clients.fetch_add(1, Ordering::Relaxed);
     let mut format = PixelFormat::default();
     let mut server_init = Vec::new();
     server_init.extend(WIDTH.to_be_bytes());
@@ -114,8 +136,12 @@ async fn session(mut stream: TcpStream, password: Option<VncPassword>) -> io::Re
                     *side = stream.read_u16().await?;
                 }
                 // Nothing ever changes, so only what is asked for anew has an answer.
-                if !incremental {
-                    stream.write_all(&update(region, &format)).await?;
+                match painting {
+                    Painting::Whole if !incremental => {
+                        stream.write_all(&update(region, &format)).await?;
+                    }
+                    Painting::Whole | Painting::Silent => {}
+                    Painting::Garbled => stream.write_all(&[0xff; 16]).await?,
                 }
             }
             KEY_EVENT => skip(&mut stream, 7).await?,
