@@ -303,8 +303,12 @@ impl Engine for Fake {
     }
 
     async fn home(&self, uid: &Uid) -> Result<Home, HomeError> {
-        let mut state = self.shared.up()?;
-        state.homes.get_mut(uid).ok_or(HomeError::NoHome)?.open()
+        let mut link = {
+            let mut state = self.shared.up()?;
+            state.homes.get_mut(uid).ok_or(HomeError::NoHome)?.link()?
+        };
+        link.hello().await?;
+        Ok(Home::new(link, drop))
     }
 
     async fn delete_home(&self, uid: &Uid) -> Result<(), EngineError> {

@@ -148,7 +148,7 @@ impl DockerFixture {
                 processes: 256,
             },
             sandbox: Sandbox::UserNamespaces,
-            home: Some("/home/desktop".to_owned()),
+            home: Some("/home/user".to_owned()),
             extra_hosts: vec!["host.docker.internal:host-gateway".to_owned()],
             gpu: true,
         }
@@ -254,6 +254,21 @@ impl Fixture for DockerFixture {
             "volume", "ls", "--quiet", "--filter", &owner, "--filter", &uid,
         ];
         !docker(&list).await.is_empty()
+    }
+
+    async fn in_home(&self, uid: &Uid, script: &str) -> String {
+        let mount = format!("{}-{uid}:/home/user", self.run);
+        let run = ["run", "--rm", "--network", "none", "--volume", &mount];
+        let shell = [
+            "--workdir",
+            "/home/user",
+            "--entrypoint",
+            "sh",
+            TINY,
+            "-c",
+            script,
+        ];
+        docker(&[&run[..], &shell].concat()).await
     }
 
     async fn clean_up(&self) {

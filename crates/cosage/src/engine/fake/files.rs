@@ -12,7 +12,7 @@ use tokio_util::io::ReaderStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::super::EngineError;
-use super::super::home::{Home, HomeError, Link};
+use super::super::home::Link;
 
 /// A home.
 pub(super) struct FakeHome {
@@ -43,7 +43,8 @@ impl FakeHome {
             .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    pub(super) fn open(&mut self) -> Result<Home, HomeError> {
+    /// A way to the program, which greets first.
+    pub(super) fn link(&mut self) -> Result<Link, EngineError> {
         let failed = |error: io::Error| EngineError::OutOfResources(error.to_string());
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = self
@@ -60,6 +61,6 @@ impl FakeHome {
         let (input, output) = ours.into_split();
         let input = ReaderStream::with_capacity(input, 64 * 1024)
             .take_until(self.ended.clone().cancelled_owned());
-        Ok(Home::new(Link::new(input.boxed(), output, ()), drop))
+        Ok(Link::new(input.boxed(), output, ()))
     }
 }
