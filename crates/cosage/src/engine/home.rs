@@ -75,6 +75,8 @@ pub struct Parts {
     home: Option<Home>,
     /// How much of the current frame is to come.
     left: usize,
+    /// How much of all is to come, where that is known.
+    total: Option<u64>,
 }
 
 /// The entries of a directory on their way.
@@ -109,14 +111,18 @@ impl Home {
     /// See [`HomeError`]; the same for all calls here.
     pub async fn read(self, path: &HomePath) -> Result<Content, HomeError> {
         match self.ask(Request::Read(path.to_bytes())).await? {
-            (home, Answer::File { size, modified }) => Ok(Content::File {
-                size,
-                modified,
-                parts: Parts::new(home),
-            }),
+            (home, Answer::File { size, modified }) => {
+                let mut parts = Parts::new(home, Some(size));
+                parts.finish_last().await?;
+                Ok(Content::File {
+                    size,
+                    modified,
+                    parts,
+                })
+            }
             (home, Answer::Directory { free }) => Ok(Content::Directory {
                 free,
-                entries: Entries(Parts::new(home)),
+                entries: Entries(Parts::new(home, None)),
             }),
             _ => Err(HomeError::Ended),
         }
@@ -125,7 +131,7 @@ impl Home {
     /// What is at `path` as a tar stream, links as links. What cannot be read ends it with an error.
     pub async fn archive(self, path: &HomePath) -> Result<Parts, HomeError> {
         match self.ask(Request::Archive(path.to_bytes())).await? {
-            (home, Answer::Archive) => Ok(Parts::new(home)),
+            (home, Answer::Archive) => Ok(Parts::new(home, None)),
             _ => Err(HomeError::Ended),
         }
     }
@@ -203,33 +209,54 @@ impl Home {
 }
 
 impl Parts {
-    fn new(home: Home) -> Self {
+    fn new(home: Home, total: Option<u64>) -> Self {
         Self {
             home: Some(home),
             left: 0,
+            total,
         }
     }
 
     /// The next bytes; `None` after the last. An error says that they are not all.
     pub async fn next(&mut self) -> Result<Option<Bytes>, HomeError> {
-        let Some(home) = &mut self.home else {
-            return Ok(None);
-        };
         while self.left == 0 {
+            let Some(home) = &mut self.home else {
+                return Ok(None);
+            };
             match home.link.head().await? {
                 (DATA, len) => self.left = len,
-                (END, 0) => {
-                    if let Some(home) = self.home.take() {
-                        home.finish();
-                    }
-                    return Ok(None);
-                }
+                (END, 0) => self.finish(),
                 _ => return Err(HomeError::Ended),
             }
         }
+        let Some(home) = &mut self.home else {
+            return Ok(None);
+        };
         let bytes = home.link.at_most(self.left).await?;
         self.left -= bytes.len();
+        if let Some(total) = &mut self.total {
+            *total = total.saturating_sub(bytes.len() as u64);
+            self.finish_last().await?;
+        }
         Ok(Some(bytes))
+    }
+
+    /// Takes the end together with the last bytes: whoever knows how many there are does not ask
+    /// whether there are more.
+    async fn finish_last(&mut self) -> Result<(), HomeError> {
+        if let (Some(0), Some(home)) = (self.total, &mut self.home) {
+            match home.link.head().await? {
+                (END, 0) => self.finish(),
+                _ => return Err(HomeError::Ended),
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) {
+        if let Some(home) = self.home.take() {
+            home.finish();
+        }
     }
 }
 
@@ -253,9 +280,7 @@ impl Entries {
                 Ok(Some(entries))
             }
             (END, 0) => {
-                if let Some(home) = parts.home.take() {
-                    home.finish();
-                }
+                parts.finish();
                 Ok(None)
             }
             _ => Err(HomeError::Ended),

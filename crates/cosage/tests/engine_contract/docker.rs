@@ -148,7 +148,7 @@ impl DockerFixture {
                 processes: 256,
             },
             sandbox: Sandbox::UserNamespaces,
-            home: Some("/home/user".to_owned()),
+            home: Some("/home/desktop".to_owned()),
             extra_hosts: vec!["host.docker.internal:host-gateway".to_owned()],
             gpu: true,
         }
@@ -182,7 +182,10 @@ impl Fixture for DockerFixture {
     }
 
     fn desktop(&self, uid: &Uid) -> LaunchSpec {
-        launch(uid, self.container(uid, TINY))
+        let mut spec = launch(uid, self.container(uid, TINY));
+        // The one that belongs to the image's user.
+        container_mut(&mut spec).home = Some("/home/user".to_owned());
+        spec
     }
 
     fn writer(&self, uid: &Uid, lines: usize) -> LaunchSpec {

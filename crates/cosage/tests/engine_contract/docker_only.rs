@@ -168,7 +168,7 @@ async fn files_stay_and_anonymous_volumes_go(subject: Arc<DockerFixture>) {
     let uid = Uid::random();
     let script = "cat mark; echo kept > mark; echo written; sleep 600";
     for expected in ["written\n", "kept\nwritten\n"] {
-        let script = format!("cd /home/user; {script} 2>/dev/null");
+        let script = format!("cd /home/desktop; {script} 2>/dev/null");
         let script = script.replace("cat mark", "cat mark 2>/dev/null");
         let instance = start(&*engine, &subject.script(&uid, &script)).await;
         eventually(async || engine.logs(&instance.id, 10).await.unwrap() == expected).await;
