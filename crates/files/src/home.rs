@@ -492,3 +492,34 @@ pub(crate) fn failure(error: Errno) -> Failure {
 pub(crate) fn as_path(path: &[u8]) -> &std::path::Path {
     std::path::Path::new(OsStr::from_bytes(path))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// File systems of other machines often have no files without a name.
+    #[test]
+    fn an_upload_with_a_name_is_put_in_place_or_goes_as_well() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home::new(File::open(directory.path()).unwrap().into());
+        let upload = |text: &str| {
+            let (file, name) = home.named().unwrap();
+            let mut upload = Upload {
+                home: &home,
+                path: b"d/file".to_vec(),
+                file,
+                name: Some(name),
+            };
+            upload.write(text.as_bytes()).unwrap();
+            upload
+        };
+        drop(upload("given up"));
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+        for (text, answer) in [("one", Answer::Created), ("two", Answer::Replaced)] {
+            assert_eq!(upload(text).finish(None), Ok(answer));
+            let file = directory.path().join("d/file");
+            assert_eq!(std::fs::read_to_string(file).unwrap(), text);
+        }
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+}

@@ -379,3 +379,132 @@ fn take_option<const N: usize>(body: &[u8]) -> Option<(Option<[u8; N]>, &[u8])> 
     let (value, rest) = rest.split_first_chunk::<N>()?;
     Some(((*there == 1).then_some(*value), rest))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn times() -> impl Strategy<Value = Time> {
+        (any::<i64>(), 0..1_000_000_000_u32).prop_map(|(seconds, nanoseconds)| Time {
+            seconds,
+            nanoseconds,
+        })
+    }
+
+    fn paths() -> impl Strategy<Value = Path> {
+        prop::collection::vec(any::<u8>(), 0..100)
+    }
+
+    fn requests() -> impl Strategy<Value = Request> {
+        prop_oneof![
+            Just(Request::Ping),
+            paths().prop_map(Request::Read),
+            paths().prop_map(Request::Archive),
+            paths().prop_map(Request::MakeDirectory),
+            paths().prop_map(Request::Remove),
+            (paths(), any::<Option<u64>>(), prop::option::of(times())).prop_map(
+                |(path, size, modified)| Request::Write {
+                    path,
+                    size,
+                    modified
+                }
+            ),
+        ]
+    }
+
+    fn failures() -> impl Strategy<Value = Failure> {
+        prop_oneof![
+            Just(Failure::NotFound),
+            Just(Failure::OutsideHome),
+            Just(Failure::NotPermitted),
+            Just(Failure::IsDirectory),
+            Just(Failure::NotDirectory),
+            Just(Failure::NotFile),
+            Just(Failure::NoSpace),
+            Just(Failure::NameTooLong),
+            ".*".prop_map(Failure::System),
+        ]
+    }
+
+    fn answers() -> impl Strategy<Value = Answer> {
+        prop_oneof![
+            Just(Answer::Done),
+            Just(Answer::Created),
+            Just(Answer::Replaced),
+            Just(Answer::Ready),
+            Just(Answer::Archive),
+            any::<u64>().prop_map(|free| Answer::Directory { free }),
+            (any::<u64>(), times()).prop_map(|(size, modified)| Answer::File { size, modified }),
+            failures().prop_map(Answer::Failed),
+        ]
+    }
+
+    fn entries() -> impl Strategy<Value = Entry> {
+        let kinds = prop::sample::select(vec![
+            EntryKind::Directory,
+            EntryKind::File,
+            EntryKind::Link,
+            EntryKind::Other,
+        ]);
+        let names = prop::collection::vec(any::<u8>(), 1..=255);
+        (kinds, any::<u64>(), times(), names).prop_map(|(kind, size, modified, name)| Entry {
+            kind,
+            size,
+            modified,
+            name,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn requests_are_read_as_they_were_written(request in requests()) {
+            let (mut frame, mut body) = (Vec::new(), Vec::new());
+            request.write(&mut frame)?;
+            let kind = read_frame(&mut &frame[..], &mut body)?;
+            prop_assert_eq!(kind.and_then(|kind| Request::parse(kind, &body)), Some(request));
+        }
+
+        #[test]
+        fn answers_are_read_as_they_were_written(answer in answers()) {
+            let (mut frame, mut body) = (Vec::new(), Vec::new());
+            answer.write(&mut frame)?;
+            let kind = read_frame(&mut &frame[..], &mut body)?;
+            prop_assert_eq!(kind.and_then(|kind| Answer::parse(kind, &body)), Some(answer));
+        }
+
+        #[test]
+        fn entries_are_read_as_they_were_written(
+            entries in prop::collection::vec(entries(), 0..10)
+        ) {
+            let mut body = Vec::new();
+            for entry in &entries {
+                let before = body.len();
+                entry.write(&mut body);
+                prop_assert!(body.len() - before <= Entry::LEN_MAX);
+            }
+            let mut rest = &body[..];
+            for entry in entries {
+                let (read, after) = Entry::parse(rest).unwrap();
+                prop_assert_eq!(read, entry);
+                rest = after;
+            }
+            prop_assert!(rest.is_empty());
+        }
+
+        #[test]
+        fn anything_is_read_without_a_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..600)
+        ) {
+            let mut body = Vec::new();
+            if let Ok(Some(kind)) = read_frame(&mut &bytes[..], &mut body) {
+                let _ = (Request::parse(kind, &body), Answer::parse(kind, &body));
+            }
+            if let Some((kind, body)) = bytes.split_first() {
+                let _ = (Request::parse(*kind, body), Answer::parse(*kind, body));
+            }
+            let _ = Entry::parse(&bytes);
+        }
+    }
+}
