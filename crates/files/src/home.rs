@@ -407,7 +407,7 @@ fn names(directory: BorrowedFd<'_>) -> Result<Vec<CString>, Failure> {
 /// When a file was last modified.
 pub(crate) fn modified(stat: &Stat) -> Time {
     Time {
-        seconds: stat.st_mtime as i64,
+        seconds: stat.st_mtime,
         nanoseconds: stat.st_mtime_nsec as u32,
     }
 }
