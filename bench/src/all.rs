@@ -23,7 +23,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let machine = machine()?;
     let before = load()?;
     let desktops = desktops::run(&arguments.desktops)?;
-    let service = own_service()?;
+    let service = own_section("service")?;
+    let files = own_section("files")?;
     let relay = own("relay")?;
     let verdicts = Report {
         verdicts: relay_verdicts(&relay)?,
@@ -39,6 +40,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
          Medians; both sides of a comparison in turn in the same run.\n\n\
          {machine}; load average before the first measurement {before}.\n\n\
          ## Desktops on Docker\n\n{}\n## The service by itself\n\n{service}\n\
+         ## Files of a home\n\n{files}\n\
          ## The relay\n\n{}\n{relay}",
         desktops.markdown(),
         verdicts.markdown().trim_end().to_owned() + "\n",
@@ -49,8 +51,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-fn own_service() -> Result<String, Failure> {
-    Ok(own("service")?.trim_end().to_owned() + "\n")
+fn own_section(command: &str) -> Result<String, Failure> {
+    Ok(own(command)?.trim_end().to_owned() + "\n")
 }
 
 /// What a sub-command prints, run in a process of its own as by hand.

@@ -6,6 +6,7 @@
 mod all;
 mod contestant;
 mod desktops;
+mod files;
 mod process;
 mod relay;
 mod report;
@@ -34,6 +35,8 @@ enum Command {
     Desktops(desktops::Arguments),
     /// Requests per second and memory of the service on the fake engine
     Service(service::Arguments),
+    /// A large file into a desktop's home and out again, against `docker cp`
+    Files(files::Arguments),
     /// Everything, written to bench/RESULTS.md
     All(all::Arguments),
     /// A relay to be measured; started by the other sub-commands
@@ -46,6 +49,7 @@ fn main() -> Result<(), Failure> {
         Command::Relay(arguments) => relay::run(&arguments),
         Command::Desktops(arguments) => report::print(&desktops::run(&arguments)?),
         Command::Service(arguments) => report::print(&service::run(&arguments)?),
+        Command::Files(arguments) => report::print(&files::run(&arguments)?),
         Command::All(arguments) => all::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
     }

@@ -59,6 +59,18 @@ impl Process {
         Ok(kibibytes * 1024)
     }
 
+    /// The most memory that the process itself has had resident, in bytes.
+    pub(crate) fn peak_memory(&self) -> Result<u64, Failure> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        let kibibytes: u64 = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .and_then(|value| value.split_whitespace().next())
+            .ok_or("the kernel does not tell how much memory it had")?
+            .parse()?;
+        Ok(kibibytes * 1024)
+    }
+
     /// The process and all its descendants.
     fn family(&self) -> Result<Vec<u32>, Failure> {
         let mut parents = Vec::new();

@@ -39,6 +39,14 @@ pub(crate) struct Scene {
 impl Scene {
     /// Starts the release build of the service that lies beside this program, and waits until it is ready.
     pub(crate) async fn start(engine: EngineKind) -> Result<Self, Failure> {
+        Self::start_with(engine, None).await
+    }
+
+    /// The same with a catalogue other than the one that is built in.
+    pub(crate) async fn start_with(
+        engine: EngineKind,
+        catalog: Option<&str>,
+    ) -> Result<Self, Failure> {
         let program = std::env::current_exe()?.with_file_name("cosage");
         if !program.exists() {
             return Err(
@@ -47,6 +55,9 @@ impl Scene {
             );
         }
         let directory = tempfile::tempdir()?;
+        if let Some(catalog) = catalog {
+            std::fs::write(directory.path().join("catalog.toml"), catalog)?;
+        }
         let name = format!("cosage-bench-{}-{engine:?}", std::process::id()).to_lowercase();
         let address = unused()?;
         let mut command = Command::new(program);
@@ -165,6 +176,11 @@ impl Drop for Scene {
             let containers = docker(&["ps", "--all", "--quiet", "--filter", &filter]);
             for id in containers.unwrap_or_default().lines() {
                 report_failure(docker(&["rm", "--force", "--volumes", id]));
+            }
+            let filter = format!("name=^{}-", self.name);
+            let volumes = docker(&["volume", "ls", "--quiet", "--filter", &filter]);
+            for name in volumes.unwrap_or_default().lines() {
+                report_failure(docker(&["volume", "rm", name]));
             }
             report_failure(docker(&["network", "rm", &self.name]));
         }

@@ -6,6 +6,7 @@ mod catalog;
 mod desktops;
 mod error;
 mod events;
+mod files;
 mod health;
 mod origin;
 mod params;
@@ -48,6 +49,8 @@ pub struct App {
     pub stream_url_template: Arc<str>,
     /// Which web pages of other origins may call and connect.
     pub origins: AllowedOrigins,
+    /// `COSAGE_UPLOAD_MAX`, in bytes.
+    pub upload_max: u64,
 }
 
 impl App {
@@ -64,6 +67,7 @@ impl App {
     ),
     tags(
         (name = "desktops", description = "Ask for desktops, look at them, stop them"),
+        (name = "files", description = "The files of a desktop's home, whether it runs or sleeps"),
         (name = "catalogue", description = "What there is to choose from"),
         (name = "health", description = "For whoever watches over the service"),
     )
@@ -94,11 +98,17 @@ pub fn router(app: App, which: Routes) -> Router {
         .routes(routes!(desktops::show, desktops::stop))
         .routes(routes!(desktops::logs))
         .routes(routes!(screenshot::screenshot))
+        .routes(routes!(files::read, files::write, files::remove))
         .routes(routes!(callback::report))
         .routes(routes!(catalog::list));
     let router = match which {
         Routes::All => {
-            let (router, description) = api.split_for_parts();
+            let (router, mut description) = api.split_for_parts();
+            files::describe(&mut description);
+            // The home itself, which has no path.
+            let router = router
+                .route(files::HOME, get(files::read))
+                .route(files::HOME_SLASH, get(files::read));
             // The page's files are part of the binary: it works without the internet.
             router.merge(SwaggerUi::new("/docs").url("/openapi.json", description))
         }

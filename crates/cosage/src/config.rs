@@ -80,6 +80,8 @@ pub struct Config {
     pub max_desktops: Option<usize>,
     /// No start below this much available memory of the host, in bytes.
     pub memory_reserve: u64,
+    /// `COSAGE_UPLOAD_MAX`, in bytes.
+    pub upload_max: u64,
     /// How many desktops may start at the same moment.
     pub parallel_starts: usize,
     /// A client to which nothing was sent for this long gets a ping.

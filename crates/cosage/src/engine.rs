@@ -5,6 +5,7 @@
 
 pub mod docker;
 pub mod fake;
+pub mod home;
 mod logs;
 pub mod remote;
 
@@ -19,6 +20,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use self::home::{Home, HomeError};
 use crate::desktop::{Environment, StreamKey, Uid};
 
 /// The name of one run of a desktop; never used twice, also not over restarts of the service.
@@ -402,7 +404,13 @@ pub trait Engine: Send + Sync + 'static {
     /// not answer.
     fn usage<'a>(&'a self, instance: &'a InstanceId) -> BoxStream<'a, Usage>;
 
-    /// Deletes the desktop's home volume. One that is not there is a success.
+    /// Access to the files of the desktop's home, for one request, whether it runs or not. Nothing
+    /// of a desktop waits for it, and it reaches nothing but the home: no link leads out.
+    /// [`HomeError::NoHome`] when there is none (yet).
+    async fn home(&self, uid: &Uid) -> Result<Home, HomeError>;
+
+    /// Deletes the desktop's home volume, and ends what is being done to its files. One that is not
+    /// there is a success.
     async fn delete_home(&self, uid: &Uid) -> Result<(), EngineError>;
 
     /// Whether the engine answers.

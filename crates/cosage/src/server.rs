@@ -53,6 +53,8 @@ pub struct Service {
     pub stream_url_template: String,
     /// `COSAGE_ALLOWED_ORIGINS`.
     pub origins: AllowedOrigins,
+    /// `COSAGE_UPLOAD_MAX`, in bytes.
+    pub upload_max: u64,
     /// How long viewers and requests may take to finish when the service ends.
     pub shutdown_grace: Duration,
 }
@@ -112,6 +114,7 @@ pub async fn run(
         callbacks: service.callbacks,
         stream_url_template: service.stream_url_template.into(),
         origins: service.origins,
+        upload_max: service.upload_max,
     };
     let servers = TaskTracker::new();
     if let Some((listener, routes)) = listeners.streams {

@@ -11,6 +11,7 @@ use crate::desktop::UidError;
 use crate::desktop::failure::FailReason;
 use crate::desktop::manager::DesktopError;
 use crate::engine::EngineError;
+use crate::engine::home::{Failure, HomeError, HomePathError};
 use crate::pictures::PictureError;
 
 /// When a client may try again after something ran out, in seconds: about as long as an unused
@@ -110,6 +111,7 @@ impl From<DesktopError> for ApiError {
                 Self::new(StatusCode::NOT_FOUND, "unknown_stream", details)
             }
             DesktopError::NotRunning(_) => Self::new(StatusCode::CONFLICT, "not_running", details),
+            DesktopError::Files(error) => error.into(),
             DesktopError::Failed(reason) => failure(&reason),
         }
     }
@@ -133,6 +135,39 @@ impl From<PictureError> for ApiError {
                 details,
             ),
         }
+    }
+}
+
+impl From<HomePathError> for ApiError {
+    fn from(error: HomePathError) -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid_path",
+            error.to_string(),
+        )
+    }
+}
+
+impl From<HomeError> for ApiError {
+    fn from(error: HomeError) -> Self {
+        let details = error.to_string();
+        let (status, code) = match error {
+            HomeError::Engine(error) => return engine(&error, details),
+            HomeError::Ended => return Self::exhausted("transfer_ended", details),
+            HomeError::NoHome => (StatusCode::CONFLICT, "no_home"),
+            HomeError::Files(failure) => match failure {
+                Failure::NotFound => (StatusCode::NOT_FOUND, "no_such_file"),
+                Failure::OutsideHome => (StatusCode::FORBIDDEN, "outside_home"),
+                Failure::NotPermitted => (StatusCode::FORBIDDEN, "not_permitted"),
+                Failure::IsDirectory => (StatusCode::CONFLICT, "is_directory"),
+                Failure::NotDirectory => (StatusCode::CONFLICT, "not_a_directory"),
+                Failure::NotFile => (StatusCode::CONFLICT, "not_a_file"),
+                Failure::NoSpace => (StatusCode::INSUFFICIENT_STORAGE, "no_space"),
+                Failure::NameTooLong => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_path"),
+                Failure::System(_) => (StatusCode::BAD_GATEWAY, "files_failed"),
+            },
+        };
+        Self::new(status, code, details)
     }
 }
 

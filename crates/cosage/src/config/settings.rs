@@ -81,7 +81,7 @@ const fn setting(
 use DefaultValue::{Text, Words};
 
 /// All settings, in the order of the reference.
-pub static SETTINGS: [Setting; 33] = [
+pub static SETTINGS: [Setting; 34] = [
     setting(
         "COSAGE_LISTEN",
         "ADDRESS",
@@ -306,6 +306,16 @@ pub static SETTINGS: [Setting; 33] = [
         "Origins of other web pages that may call the API and open streams, separated by commas, or *.",
         |config, text| {
             config.allowed_origins = origins(text)?;
+            Ok(())
+        },
+    ),
+    setting(
+        "COSAGE_UPLOAD_MAX",
+        "SIZE",
+        Text("4GiB"),
+        "How large a file may be that is uploaded to a desktop's home.",
+        |config, text| {
+            config.upload_max = bytes(text)?;
             Ok(())
         },
     ),

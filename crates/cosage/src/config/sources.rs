@@ -461,6 +461,7 @@ fn blank() -> Config {
         undeclared_environment: Undeclared::Refuse,
         max_desktops: None,
         memory_reserve: 0,
+        upload_max: 0,
         parallel_starts: 0,
         ping_interval: Duration::ZERO,
         log: String::new(),

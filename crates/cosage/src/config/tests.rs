@@ -84,6 +84,7 @@ fn the_defaults_are_the_old_services_and_safe() {
     assert_eq!(config.stream_url_template, "/stream/{port}/vnc");
     assert_eq!(config.undeclared_environment, Undeclared::Refuse);
     assert_eq!(config.memory_reserve, 256 << 20);
+    assert_eq!(config.upload_max, 4 << 30);
     assert!(config.remote_networks.is_empty() && config.allowed_origins.is_empty());
     assert!(!config.api_on_stream_port && !config.docker_tls);
     assert_eq!(config.max_desktops, None);

@@ -25,6 +25,7 @@ use super::{DesktopRecord, Environment, StreamKey, Uid};
 use crate::catalog::{
     App, CatalogHandle, EnvironmentError, LaunchContext, Timers, Undeclared, UnknownApp,
 };
+use crate::engine::home::{Home, HomeError};
 use crate::engine::{Engine, EngineError};
 use crate::store::{Store, StoreError};
 
@@ -128,6 +129,9 @@ pub enum DesktopError {
         /// What there is.
         known: Vec<String>,
     },
+    /// It could not be done with the files of its home.
+    #[error(transparent)]
+    Files(#[from] HomeError),
     /// It could not be done.
     #[error(transparent)]
     Failed(#[from] FailReason),
@@ -359,6 +363,17 @@ impl Manager {
             Err(EngineError::Gone) => Err(DesktopError::NotRunning(uid.clone())),
             Err(error) => Err(DesktopError::Failed(FailReason::Engine(error))),
         }
+    }
+
+    /// Access to the files of the desktop's home for one request, whether it runs or sleeps.
+    ///
+    /// # Errors
+    /// [`DesktopError::UnknownDesktop`], [`DesktopError::Files`], or the engine's.
+    pub async fn home(&self, uid: &Uid) -> Result<Home, DesktopError> {
+        if self.shared.get(uid).is_none() {
+            return Err(DesktopError::UnknownDesktop(uid.clone()));
+        }
+        Ok(self.shared.engine.home(uid).await?)
     }
 
     /// Why the engine does not answer, if it does not, as far as its events tell.

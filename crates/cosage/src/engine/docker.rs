@@ -19,6 +19,7 @@
 
 mod client;
 mod events;
+mod files;
 mod labels;
 mod launch;
 mod pull;
@@ -31,18 +32,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::errors::Error;
-use bollard::models::{ContainerSummary, ContainerSummaryStateEnum as State};
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum as State, Volume};
 use bollard::query_parameters::{
     ListContainersOptionsBuilder, ListVolumesOptionsBuilder, LogsOptionsBuilder,
-    RemoveContainerOptionsBuilder, RemoveVolumeOptions, StopContainerOptionsBuilder,
-    WaitContainerOptionsBuilder,
+    RemoveVolumeOptions, StopContainerOptionsBuilder,
 };
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use tokio::sync::{Mutex, OnceCell, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use self::client::{Client, ORDER_LIMIT, READ_LIMIT, Refusal, limited, sort};
+use self::files::Programs;
 use self::site::Site;
+use super::home::{Home, HomeError};
 use super::logs::{LOGS_MAX_LEN, last_lines};
 use super::{
     Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId, LaunchSpec, OnStep, Usage,
@@ -101,6 +103,7 @@ pub struct Docker {
     site: OnceCell<Site>,
     network_lock: Mutex<()>,
     starts: Semaphore,
+    programs: Arc<Programs>,
 }
 
 impl Docker {
@@ -111,6 +114,7 @@ impl Docker {
         Ok(Self {
             starts: Semaphore::new(settings.parallel_starts.max(1)),
             settings,
+            programs: Arc::default(),
             client: Arc::new(client),
             site: OnceCell::new(),
             network_lock: Mutex::new(()),
@@ -162,44 +166,9 @@ impl Docker {
         containers.pop().ok_or(EngineError::Gone)
     }
 
-    /// Removes a container with its anonymous volumes, killing it where it runs, and returns when
-    /// it is gone, whoever removed it.
+    /// Removes a container; see [`Client::remove`].
     async fn remove(&self, container: &str) -> Result<(), EngineError> {
-        let docker = self.client.get()?;
-        let options = RemoveContainerOptionsBuilder::default()
-            .force(true)
-            .v(true)
-            .build();
-        match limited(
-            ORDER_LIMIT,
-            docker.remove_container(container, Some(options)),
-        )
-        .await
-        {
-            Ok(()) => Ok(()),
-            Err(error) => match sort(&error) {
-                Refusal::Missing => Ok(()),
-                Refusal::BeingRemoved => self.removed(container).await,
-                _ => Err(self.client.explain(error)),
-            },
-        }
-    }
-
-    /// Waits for a removal that is going on.
-    async fn removed(&self, container: &str) -> Result<(), EngineError> {
-        let docker = self.client.get()?;
-        let options = WaitContainerOptionsBuilder::default()
-            .condition("removed")
-            .build();
-        let wait = docker
-            .wait_container(container, Some(options))
-            .try_for_each(|_| async { Ok(()) });
-        match limited(ORDER_LIMIT, wait).await {
-            // The exit code of the container, which bollard makes an error of its own.
-            Ok(()) | Err(Error::DockerContainerWaitError { .. }) => Ok(()),
-            Err(error) if sort(&error) == Refusal::Missing => Ok(()),
-            Err(error) => Err(self.client.explain(error)),
-        }
+        self.client.remove(container).await
     }
 
     async fn logs_of(&self, container: &str, lines: usize) -> Result<String, EngineError> {
@@ -258,9 +227,8 @@ impl Docker {
         }
     }
 
-    /// Deletes the home volumes of a desktop that are ours; of them only `name`, where one is
-    /// given.
-    async fn delete_homes(&self, uid: &Uid, name: Option<&str>) -> Result<(), EngineError> {
+    /// The home volumes of a desktop that are ours.
+    async fn home_volumes(&self, uid: &Uid) -> Result<Vec<Volume>, EngineError> {
         let labels = [
             (labels::OWNER, self.settings.owner.as_str()),
             (labels::UID, uid.as_str()),
@@ -268,13 +236,18 @@ impl Docker {
         let options = ListVolumesOptionsBuilder::default()
             .filters(&labels::filter(&labels))
             .build();
-        let volumes = self
+        let listed = self
             .call(READ_LIMIT, |docker| docker.list_volumes(Some(options)))
-            .await?
-            .volumes
-            .unwrap_or_default();
+            .await?;
+        Ok(listed.volumes.unwrap_or_default())
+    }
+
+    /// Deletes the home volumes of a desktop that are ours; of them only `name`, where one is
+    /// given.
+    async fn delete_homes(&self, uid: &Uid, name: Option<&str>) -> Result<(), EngineError> {
+        let _nobody_opens_it = self.end_programs(uid).await?;
         let docker = self.client.get()?;
-        for volume in volumes {
+        for volume in self.home_volumes(uid).await? {
             if name.is_some_and(|name| name != volume.name) {
                 continue;
             }
@@ -336,6 +309,7 @@ impl Engine for Docker {
         let site = self.site().await?;
         let labels = [(labels::OWNER, self.settings.owner.as_str())];
         let containers = self.containers(&labels).await?;
+        self.sweep_programs(&containers);
         stream::iter(containers)
             .map(|container| self.found(container, site))
             .buffered(INSPECTIONS)
@@ -361,6 +335,10 @@ impl Engine for Docker {
 
     fn usage<'a>(&'a self, instance: &'a InstanceId) -> BoxStream<'a, Usage> {
         self.measure(instance)
+    }
+
+    async fn home(&self, uid: &Uid) -> Result<Home, HomeError> {
+        Box::pin(self.open_home(uid)).await
     }
 
     async fn delete_home(&self, uid: &Uid) -> Result<(), EngineError> {

@@ -4,10 +4,12 @@
 //! Clones share one engine: what a service has started is still there for the next service that is
 //! given a clone, as containers are after a restart. [`Control`] makes it misbehave.
 
+mod files;
 mod server;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,7 +23,9 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::files::FakeHome;
 pub use self::server::{COLOUR, HEIGHT, Painting, WIDTH};
+use super::home::{Home, HomeError};
 use super::logs::last_lines;
 use super::{
     ContainerSpec, Endpoint, Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId,
@@ -75,7 +79,7 @@ struct Shared {
 struct State {
     power: Power,
     instances: BTreeMap<InstanceId, Record>,
-    homes: BTreeSet<Uid>,
+    homes: BTreeMap<Uid, FakeHome>,
     missing_images: BTreeSet<String>,
     taken_names: BTreeSet<String>,
     starts: usize,
@@ -187,7 +191,10 @@ impl Fake {
         let mut state = self.shared.lock();
         state.make_way(&container.name, &spec.uid)?;
         if container.home.is_some() {
-            state.homes.insert(spec.uid.clone());
+            state
+                .homes
+                .entry(spec.uid.clone())
+                .or_insert_with(FakeHome::new);
         }
         state.instances.insert(
             spec.instance.clone(),
@@ -299,6 +306,15 @@ impl Engine for Fake {
             running.then_some((USAGE, measurement))
         })
         .boxed()
+    }
+
+    async fn home(&self, uid: &Uid) -> Result<Home, HomeError> {
+        let mut link = {
+            let mut state = self.shared.up()?;
+            state.homes.get_mut(uid).ok_or(HomeError::NoHome)?.link()?
+        };
+        link.hello().await?;
+        Ok(Home::new(link, drop))
     }
 
     async fn delete_home(&self, uid: &Uid) -> Result<(), EngineError> {
@@ -434,7 +450,14 @@ impl Control {
 
     /// Whether the desktop has a home volume.
     pub fn has_home(&self, uid: &Uid) -> bool {
-        self.shared.lock().homes.contains(uid)
+        self.shared.lock().homes.contains_key(uid)
+    }
+
+    /// The directory that is the desktop's home, while it has one.
+    pub fn home(&self, uid: &Uid) -> Option<PathBuf> {
+        let mut state = self.shared.lock();
+        let path = state.homes.get_mut(uid)?.path().ok()?;
+        Some(path.to_owned())
     }
 }
 

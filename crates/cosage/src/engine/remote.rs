@@ -16,6 +16,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use super::home::{Home, HomeError};
 use super::{
     Endpoint, Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId, LaunchSpec,
     OnStep, Presence, RemoteSpec, StartStep, Usage, Workload,
@@ -156,6 +157,10 @@ impl Engine for WithRemotes {
             return stream::empty().boxed();
         }
         self.inner.usage(instance)
+    }
+
+    async fn home(&self, uid: &Uid) -> Result<Home, HomeError> {
+        self.inner.home(uid).await
     }
 
     async fn delete_home(&self, uid: &Uid) -> Result<(), EngineError> {

@@ -111,6 +111,7 @@ pub async fn compose(config: &Config) -> Result<Service, ComposeError> {
         callbacks: Callbacks::new(sage3)?,
         stream_url_template: config.stream_url_template.clone(),
         origins: AllowedOrigins::new(config.allowed_origins.iter().map(String::as_str)),
+        upload_max: config.upload_max,
         shutdown_grace: config.shutdown_grace,
     })
 }

@@ -182,7 +182,10 @@ impl Fixture for DockerFixture {
     }
 
     fn desktop(&self, uid: &Uid) -> LaunchSpec {
-        launch(uid, self.container(uid, TINY))
+        let mut spec = launch(uid, self.container(uid, TINY));
+        // The one that belongs to the image's user.
+        container_mut(&mut spec).home = Some("/home/user".to_owned());
+        spec
     }
 
     fn writer(&self, uid: &Uid, lines: usize) -> LaunchSpec {
@@ -254,6 +257,21 @@ impl Fixture for DockerFixture {
             "volume", "ls", "--quiet", "--filter", &owner, "--filter", &uid,
         ];
         !docker(&list).await.is_empty()
+    }
+
+    async fn in_home(&self, uid: &Uid, script: &str) -> String {
+        let mount = format!("{}-{uid}:/home/user", self.run);
+        let run = ["run", "--rm", "--network", "none", "--volume", &mount];
+        let shell = [
+            "--workdir",
+            "/home/user",
+            "--entrypoint",
+            "sh",
+            TINY,
+            "-c",
+            script,
+        ];
+        docker(&[&run[..], &shell].concat()).await
     }
 
     async fn clean_up(&self) {

@@ -15,6 +15,7 @@ use futures_util::StreamExt;
 use rfb::client::{Client, Sharing};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use super::{Fixture, Subject, launch, start};
@@ -122,6 +123,17 @@ impl Fixture for FakeFixture {
 
     async fn has_home(&self, uid: &Uid) -> bool {
         self.control.has_home(uid)
+    }
+
+    async fn in_home(&self, uid: &Uid, script: &str) -> String {
+        let shell = Command::new("sh")
+            .args(["-c", script])
+            .current_dir(self.control.home(uid).unwrap())
+            .output()
+            .await
+            .unwrap();
+        assert!(shell.status.success(), "{shell:?}");
+        String::from_utf8(shell.stdout).unwrap()
     }
 
     async fn clean_up(&self) {}

@@ -15,6 +15,7 @@ mod docker;
 mod docker_only;
 mod docker_pull;
 mod fake;
+mod files;
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, resume_unwind};
@@ -32,6 +33,13 @@ use futures_util::{FutureExt, StreamExt};
 use rfb::client::{Client, Sharing};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
+
+use self::files::{
+    a_file_comes_back_as_it_went, a_forgotten_home_takes_its_transfers_along,
+    a_large_file_comes_back_as_it_went, a_transfer_and_a_start_do_not_wait_for_each_other,
+    an_upload_that_is_given_up_leaves_nothing, directories_are_listed_archived_and_deleted,
+    links_that_lead_out_lead_nowhere, what_is_put_belongs_to_the_homes_owner,
+};
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -63,6 +71,8 @@ trait Fixture: Send + Sync {
     async fn end(&self, instance: &InstanceId);
     /// Whether the desktop has a home volume.
     async fn has_home(&self, uid: &Uid) -> bool;
+    /// What a shell prints that is run in the desktop's home as its owner.
+    async fn in_home(&self, uid: &Uid, script: &str) -> String;
     /// Removes all that was made.
     async fn clean_up(&self);
 }
@@ -118,6 +128,14 @@ contract! {
     what_does_not_end_is_killed,
     simultaneous_starts_all_succeed,
     nothing_is_no_error,
+    a_file_comes_back_as_it_went,
+    a_large_file_comes_back_as_it_went,
+    directories_are_listed_archived_and_deleted,
+    links_that_lead_out_lead_nowhere,
+    an_upload_that_is_given_up_leaves_nothing,
+    what_is_put_belongs_to_the_homes_owner,
+    a_transfer_and_a_start_do_not_wait_for_each_other,
+    a_forgotten_home_takes_its_transfers_along,
 }
 
 async fn what_is_started_can_be_used_until_it_is_stopped(subject: Subject) {

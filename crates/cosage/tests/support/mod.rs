@@ -128,6 +128,7 @@ pub(crate) struct Options {
     pub(crate) origins: Vec<String>,
     pub(crate) undeclared: Undeclared,
     pub(crate) remote_networks: Vec<String>,
+    pub(crate) upload_max: u64,
 }
 
 impl Default for Options {
@@ -140,6 +141,7 @@ impl Default for Options {
             origins: Vec::new(),
             undeclared: Undeclared::Refuse,
             remote_networks: Vec::new(),
+            upload_max: 1 << 32,
         }
     }
 }
@@ -207,6 +209,7 @@ impl World {
             callbacks: Callbacks::new(None).unwrap(),
             stream_url_template: "/stream/{port}/vnc".to_owned(),
             origins: AllowedOrigins::new(options.origins.iter().map(String::as_str)),
+            upload_max: options.upload_max,
             shutdown_grace: Duration::from_secs(5),
         };
         let api = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -348,6 +348,11 @@ impl Service {
         call(&self.client, self.address, method, path, body).await
     }
 
+    pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let url = format!("http://{}{path}", self.address);
+        self.client.request(method, url)
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Reply {
         self.try_call(Method::GET, path, None).await.unwrap()
     }
@@ -426,6 +431,10 @@ pub(crate) async fn call(
             .header("content-type", "application/json")
             .body(body.to_owned());
     }
+    reply(request).await
+}
+
+pub(crate) async fn reply(request: reqwest::RequestBuilder) -> Result<Reply, reqwest::Error> {
     let response = request.send().await?;
     let (status, headers) = (response.status(), response.headers().clone());
     let text = response.text().await?;

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use bollard::API_DEFAULT_VERSION;
 use bollard::errors::Error;
+use bollard::query_parameters::{RemoveContainerOptionsBuilder, WaitContainerOptionsBuilder};
+use futures_util::TryStreamExt;
 
 use super::super::EngineError;
 
@@ -94,6 +96,46 @@ impl Client {
         }
         .map_err(|error| self.explain(error))?;
         Ok(self.made.get_or_init(|| docker))
+    }
+
+    /// Removes a container with its anonymous volumes, killing it where it runs, and returns when
+    /// it is gone, whoever removed it.
+    pub(super) async fn remove(&self, container: &str) -> Result<(), EngineError> {
+        let docker = self.get()?;
+        let options = RemoveContainerOptionsBuilder::default()
+            .force(true)
+            .v(true)
+            .build();
+        match limited(
+            ORDER_LIMIT,
+            docker.remove_container(container, Some(options)),
+        )
+        .await
+        {
+            Ok(()) => Ok(()),
+            Err(error) => match sort(&error) {
+                Refusal::Missing => Ok(()),
+                Refusal::BeingRemoved => self.removed(container).await,
+                _ => Err(self.explain(error)),
+            },
+        }
+    }
+
+    /// Waits for a removal that is going on.
+    async fn removed(&self, container: &str) -> Result<(), EngineError> {
+        let docker = self.get()?;
+        let options = WaitContainerOptionsBuilder::default()
+            .condition("removed")
+            .build();
+        let wait = docker
+            .wait_container(container, Some(options))
+            .try_for_each(|_| async { Ok(()) });
+        match limited(ORDER_LIMIT, wait).await {
+            // The exit code of the container, which bollard makes an error of its own.
+            Ok(()) | Err(Error::DockerContainerWaitError { .. }) => Ok(()),
+            Err(error) if sort(&error) == Refusal::Missing => Ok(()),
+            Err(error) => Err(self.explain(error)),
+        }
     }
 
     pub(super) fn location(&self) -> Location {

@@ -15,6 +15,8 @@ pub(super) const OWNER: &str = "cosage.owner";
 pub(super) const UID: &str = "cosage.uid";
 pub(super) const INSTANCE: &str = "cosage.instance";
 pub(super) const NETWORK: &str = "cosage.network";
+/// On a container that only serves a home's files; its value is another one each time.
+pub(super) const FILES: &str = "cosage.files";
 const APP: &str = "cosage.app";
 const KEY: &str = "cosage.key";
 const STREAMS: &str = "cosage.streams";

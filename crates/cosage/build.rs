@@ -1,0 +1,46 @@
+//! Builds `cosage-files`, which the service carries inside itself and gives to the engine: static,
+//! because it runs in a container that has nothing but it.
+
+use std::env;
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::Command;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let manifest = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
+    let workspace = manifest.join("../..");
+    for source in ["crates/files/src", "crates/files/Cargo.toml", "Cargo.lock"] {
+        println!(
+            "cargo::rerun-if-changed={}",
+            workspace.join(source).display()
+        );
+    }
+    let target = env::var("TARGET")?;
+    // A directory of its own, because the build that runs this holds the lock of the usual one.
+    let output = PathBuf::from(env::var("OUT_DIR")?).join("files");
+    let status = Command::new(env::var("CARGO")?)
+        .args(["build", "--package", "files", "--bin", "cosage-files"])
+        .args(["--release", "--locked", "--quiet", "--target", &target])
+        .arg("--target-dir")
+        .arg(&output)
+        .current_dir(&workspace)
+        // What the outer build is told about its own crates: flags, and a linter as compiler.
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env_remove("RUSTC_WORKSPACE_WRAPPER")
+        .env(
+            "RUSTFLAGS",
+            "-C target-feature=+crt-static -C relocation-model=static",
+        )
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "s")
+        .env("CARGO_PROFILE_RELEASE_PANIC", "abort")
+        .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
+        .status()?;
+    if !status.success() {
+        return Err(
+            "cosage-files could not be built; a static libc is in Debian's libc6-dev".into(),
+        );
+    }
+    let program = output.join(target).join("release/cosage-files");
+    println!("cargo::rustc-env=COSAGE_FILES={}", program.display());
+    Ok(())
+}

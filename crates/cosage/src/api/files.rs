@@ -1,0 +1,262 @@
+//! The files of a desktop's home: looked at, fetched, put and deleted, while it runs or sleeps.
+
+mod body;
+mod location;
+
+use std::time::Duration;
+
+use axum::body::BodyDataStream;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
+use jiff::Timestamp;
+use serde::Deserialize;
+use tokio::time::timeout;
+use utoipa::{IntoParams, ToSchema};
+
+pub(super) use self::body::DirectoryBody;
+use self::location::Location;
+use super::App;
+use super::error::{ApiError, ErrorBody};
+use super::params::Params;
+use crate::engine::home::{Content, Time, Upload, Written};
+
+/// The routes of a home without a path in it.
+pub(super) const HOME: &str = "/api/vm/{uid}/files";
+pub(super) const HOME_SLASH: &str = "/api/vm/{uid}/files/";
+
+/// How long an upload may stand still.
+const PART_BOUND: Duration = Duration::from_secs(60);
+
+/// How something is fetched.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+pub(super) struct ReadQuery {
+    /// `tar`: a file or a directory, with all in it, as a tar archive.
+    archive: Option<Archive>,
+}
+
+/// A format of archives.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Archive {
+    Tar,
+}
+
+/// What is put.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+pub(super) struct WriteQuery {
+    /// Whether a directory is made, rather than a file of the body.
+    #[serde(default)]
+    directory: bool,
+    /// When the file was last modified, as RFC 3339 has it; now by default.
+    #[param(value_type = Option<String>, format = DateTime)]
+    modified: Option<Timestamp>,
+}
+
+/// Fetch a file, or list a directory.
+///
+/// The path is relative to the home; its names are percent-encoded. Links are followed as long as
+/// they lead to something in the home.
+#[utoipa::path(get, path = "/api/vm/{uid}/files/{*path}", tag = "files",
+    params(
+        ("uid" = String, Path, description = "The desktop's name"),
+        ("path" = String, Path, description = "Where in its home; nothing is the home itself"),
+        ReadQuery,
+    ),
+    responses(
+        (status = 200, description = "A directory's entries as JSON; a file's bytes (`application/octet-stream`); with `archive` a tar stream", body = DirectoryBody),
+        (status = 403, description = "A link leads out of the home, or the owner of the home has no right to it", body = ErrorBody),
+        (status = 404, description = "No such desktop, or no such file", body = ErrorBody),
+        (status = 409, description = "The desktop has no home", body = ErrorBody),
+        (status = 422, description = "Not a uid, not a path, or not a query", body = ErrorBody),
+        (status = 503, description = "The engine does not answer, or too many transfers are going on", body = ErrorBody),
+    ))]
+pub(super) async fn read(
+    State(app): State<App>,
+    Location(uid, path): Location,
+    Params(query): Params<ReadQuery>,
+) -> Result<Response, ApiError> {
+    let home = app.manager.home(&uid).await?;
+    if let Some(Archive::Tar) = query.archive {
+        let name = path.name().unwrap_or(uid.as_str().as_bytes());
+        let name = [name, b".tar"].concat();
+        let parts = home.archive(&path).await?;
+        return Ok((download(&name, "application/x-tar"), body::of_parts(parts)).into_response());
+    }
+    Ok(match home.read(&path).await? {
+        Content::Directory { free, entries } => (
+            [(header::CONTENT_TYPE, "application/json")],
+            body::of_entries(&path, free, app.upload_max, entries),
+        )
+            .into_response(),
+        Content::File {
+            size,
+            modified,
+            parts,
+        } => {
+            let mut headers = download(path.name().unwrap_or_default(), "application/octet-stream");
+            headers.insert(header::CONTENT_LENGTH, size.into());
+            if let Some(modified) = http_date(modified) {
+                headers.insert(header::LAST_MODIFIED, modified);
+            }
+            (headers, body::of_parts(parts)).into_response()
+        }
+    })
+}
+
+/// Put a file, or make a directory.
+///
+/// Directories above it are made. Whoever looks sees the old file or all of the new one; an upload
+/// that ends early changes nothing.
+#[utoipa::path(put, path = "/api/vm/{uid}/files/{*path}", tag = "files",
+    params(
+        ("uid" = String, Path, description = "The desktop's name"),
+        ("path" = String, Path, description = "Where in its home"),
+        WriteQuery,
+    ),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses(
+        (status = 201, description = "It is new"),
+        (status = 204, description = "It replaced a file; or the directory was there"),
+        (status = 400, description = "The body ended early", body = ErrorBody),
+        (status = 403, description = "A link leads out of the home, or the owner of the home has no right to it", body = ErrorBody),
+        (status = 404, description = "No such desktop", body = ErrorBody),
+        (status = 408, description = "The body stood still", body = ErrorBody),
+        (status = 409, description = "The desktop has no home, or a directory or a file is in the way", body = ErrorBody),
+        (status = 413, description = "Larger than COSAGE_UPLOAD_MAX", body = ErrorBody),
+        (status = 422, description = "Not a uid, not a path, or not a query", body = ErrorBody),
+        (status = 503, description = "The engine does not answer, or too many transfers are going on", body = ErrorBody),
+        (status = 507, description = "It does not fit on the disk", body = ErrorBody),
+    ))]
+pub(super) async fn write(
+    State(app): State<App>,
+    Location(uid, path): Location,
+    Params(query): Params<WriteQuery>,
+    request: Request,
+) -> Result<StatusCode, ApiError> {
+    if query.directory {
+        let home = app.manager.home(&uid).await?;
+        return Ok(status_of(home.make_directory(&path).await?));
+    }
+    let size = content_length(request.headers());
+    if size.is_some_and(|size| size > app.upload_max) {
+        return Err(too_large(app.upload_max));
+    }
+    let modified = query.modified.map(|modified| Time {
+        seconds: modified.as_second(),
+        // Before 1970 they count backwards.
+        nanoseconds: u32::try_from(modified.subsec_nanosecond()).unwrap_or_default(),
+    });
+    let home = app.manager.home(&uid).await?;
+    let mut upload = home.write(&path, size, modified).await?;
+    let body = request.into_body().into_data_stream();
+    send(&mut upload, body, app.upload_max).await?;
+    Ok(status_of(upload.finish().await?))
+}
+
+/// Delete a file, or a directory with all in it.
+#[utoipa::path(delete, path = "/api/vm/{uid}/files/{*path}", tag = "files",
+    params(
+        ("uid" = String, Path, description = "The desktop's name"),
+        ("path" = String, Path, description = "Where in its home; a link is deleted itself"),
+    ),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 403, description = "A link leads out of the home, or the owner of the home has no right to it", body = ErrorBody),
+        (status = 404, description = "No such desktop, or no such file", body = ErrorBody),
+        (status = 409, description = "The desktop has no home", body = ErrorBody),
+        (status = 422, description = "Not a uid, or not a path", body = ErrorBody),
+        (status = 503, description = "The engine does not answer, or too many transfers are going on", body = ErrorBody),
+    ))]
+pub(super) async fn remove(
+    State(app): State<App>,
+    Location(uid, path): Location,
+) -> Result<StatusCode, ApiError> {
+    let home = app.manager.home(&uid).await?;
+    home.remove(&path).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Writes the routes of files as OpenAPI has them, which knows no path of several names.
+pub(super) fn describe(description: &mut utoipa::openapi::OpenApi) {
+    let paths = &mut description.paths.paths;
+    if let Some(item) = paths.remove("/api/vm/{uid}/files/{*path}") {
+        paths.insert("/api/vm/{uid}/files/{path}".to_owned(), item);
+    }
+}
+
+async fn send(
+    upload: &mut Upload,
+    mut body: BodyDataStream,
+    upload_max: u64,
+) -> Result<(), ApiError> {
+    let mut left = upload_max;
+    loop {
+        let part = timeout(PART_BOUND, body.next()).await.map_err(|_| {
+            ApiError::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "body_timeout",
+                format!("nothing came for {} s", PART_BOUND.as_secs()),
+            )
+        })?;
+        let Some(part) = part else { return Ok(()) };
+        let part = part.map_err(|_| {
+            ApiError::new(
+                StatusCode::BAD_REQUEST,
+                "incomplete_body",
+                "the body ended early",
+            )
+        })?;
+        left = left
+            .checked_sub(part.len() as u64)
+            .ok_or_else(|| too_large(upload_max))?;
+        upload.send(&part).await?;
+    }
+}
+
+fn too_large(upload_max: u64) -> ApiError {
+    ApiError::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "file_too_large",
+        format!("a file may have {upload_max} bytes at most (COSAGE_UPLOAD_MAX)"),
+    )
+}
+
+fn status_of(written: Written) -> StatusCode {
+    match written {
+        Written::Created => StatusCode::CREATED,
+        Written::Replaced => StatusCode::NO_CONTENT,
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    let value = headers.get(header::CONTENT_LENGTH)?;
+    value.to_str().ok()?.parse().ok()
+}
+
+/// What makes a browser keep a file, whatever is in it, and never show it as a page of this origin.
+fn download(name: &[u8], kind: &'static str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    // The extended notation (RFC 8187) takes any name.
+    let disposition = format!("attachment; filename*=UTF-8''{}", location::encode(name));
+    if let Ok(disposition) = HeaderValue::from_str(&disposition) {
+        headers.insert(header::CONTENT_DISPOSITION, disposition);
+    }
+    let fixed: [(HeaderName, &'static str); 3] = [
+        (header::CONTENT_TYPE, kind),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers
+}
+
+fn http_date(time: Time) -> Option<HeaderValue> {
+    let timestamp = body::timestamp(time)?;
+    let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
+    let date = printer.timestamp_to_rfc9110_string(&timestamp).ok()?;
+    HeaderValue::from_str(&date).ok()
+}

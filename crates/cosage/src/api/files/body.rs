@@ -1,0 +1,139 @@
+//! What is answered, sent while it is read: neither a file nor a long list is ever all in memory.
+
+use axum::body::{Body, Bytes};
+use futures_util::stream::try_unfold;
+use jiff::Timestamp;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::location::encode;
+use crate::engine::home::{Entries, Entry, EntryKind, HomeError, HomePath, Parts, Time};
+
+/// A directory of a home.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct DirectoryBody {
+    /// Where it is; empty is the home itself.
+    path: String,
+    /// How many bytes its disk has left.
+    free: u64,
+    /// How many bytes a file may have that is put here.
+    upload_max: u64,
+    /// What is in it: directories first, then by name.
+    entries: Vec<EntryBody>,
+}
+
+/// What is in a directory.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct EntryBody {
+    /// Its name; what is not UTF-8 in it shows as U+FFFD.
+    name: String,
+    /// Its name as it has to stand in a URL, where `name` does not have all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encoded_name: Option<String>,
+    /// What it is.
+    r#type: EntryWord,
+    /// Its size in bytes; 0 of what is not a file.
+    size: u64,
+    /// When it was last modified; absent when that is beyond what a date can be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    modified: Option<Timestamp>,
+}
+
+/// What an entry is. Links are not followed.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::api) enum EntryWord {
+    Directory,
+    File,
+    Link,
+    Other,
+}
+
+impl From<Entry> for EntryBody {
+    fn from(entry: Entry) -> Self {
+        let modified = timestamp(entry.modified);
+        let (name, encoded_name) = match String::from_utf8(entry.name) {
+            Ok(name) => (name, None),
+            Err(error) => {
+                let name = error.as_bytes();
+                (
+                    String::from_utf8_lossy(name).into_owned(),
+                    Some(encode(name)),
+                )
+            }
+        };
+        Self {
+            name,
+            encoded_name,
+            r#type: match entry.kind {
+                EntryKind::Directory => EntryWord::Directory,
+                EntryKind::File => EntryWord::File,
+                EntryKind::Link => EntryWord::Link,
+                EntryKind::Other => EntryWord::Other,
+            },
+            size: entry.size,
+            modified,
+        }
+    }
+}
+
+pub(super) fn timestamp(time: Time) -> Option<Timestamp> {
+    let nanoseconds = i32::try_from(time.nanoseconds).ok()?;
+    Timestamp::new(time.seconds, nanoseconds).ok()
+}
+
+/// Bytes as they come. Where they end too early, the connection does, so that nobody takes a part for all.
+pub(super) fn of_parts(parts: Parts) -> Body {
+    Body::from_stream(try_unfold(parts, |mut parts| async {
+        let part = parts.next().await?;
+        Ok::<_, HomeError>(part.map(|part| (part, parts)))
+    }))
+}
+
+/// Where in a list of entries its text is.
+enum Stage {
+    Head(Vec<u8>),
+    First,
+    Later,
+    End,
+}
+
+/// A [`DirectoryBody`], as its entries come.
+pub(super) fn of_entries(path: &HomePath, free: u64, upload_max: u64, entries: Entries) -> Body {
+    let empty = DirectoryBody {
+        path: path.to_string(),
+        free,
+        upload_max,
+        entries: Vec::new(),
+    };
+    let mut head = serde_json::to_vec(&empty).unwrap_or_default();
+    // Without the end of the list and of the object, which come last.
+    head.truncate(head.len().saturating_sub(2));
+    let state = (Stage::Head(head), entries);
+    Body::from_stream(try_unfold(state, |(stage, mut entries)| async move {
+        let is_first = match stage {
+            Stage::Head(head) => return Ok(Some((Bytes::from(head), (Stage::First, entries)))),
+            Stage::First => true,
+            Stage::Later => false,
+            Stage::End => return Ok(None),
+        };
+        let Some(batch) = entries.next().await? else {
+            return Ok(Some((Bytes::from_static(b"]}"), (Stage::End, entries))));
+        };
+        let text = entries_text(batch, is_first);
+        Ok::<_, HomeError>(Some((text.into(), (Stage::Later, entries))))
+    }))
+}
+
+fn entries_text(batch: Vec<Entry>, is_first: bool) -> Vec<u8> {
+    let mut text = Vec::new();
+    for (index, entry) in batch.into_iter().enumerate() {
+        if index > 0 || !is_first {
+            text.push(b',');
+        }
+        // Writing texts and numbers to memory cannot fail.
+        let _ = serde_json::to_writer(&mut text, &EntryBody::from(entry));
+    }
+    text
+}

@@ -1,0 +1,310 @@
+//! The files of a desktop's home, as an engine gives access to them: one conversation with the
+//! program of the crate `files`, whatever carries it.
+
+mod link;
+mod path;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use files::protocol::{Answer, DATA, END, Request};
+pub use files::protocol::{Entry, EntryKind, Failure, Time};
+use tokio::time::timeout;
+
+pub use self::link::Link;
+pub use self::path::{HomePath, HomePathError};
+use super::EngineError;
+
+/// How long the first answer may take that costs no more than a look.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long it may take to delete a directory with all in it.
+const REMOVAL_LIMIT: Duration = Duration::from_secs(600);
+
+/// Why something could not be done with the files of a home.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HomeError {
+    /// There is no home.
+    #[error("the desktop has no home: its app keeps no files, or it has not run yet")]
+    NoHome,
+    /// The files say no.
+    #[error(transparent)]
+    Files(#[from] Failure),
+    /// It was ended in the middle: the desktop was forgotten, or the engine went.
+    #[error(
+        "the transfer was ended: the desktop was forgotten, or the container engine was restarted"
+    )]
+    Ended,
+    /// The engine says no, or does not answer.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// Access to the files of one home, for one request.
+pub struct Home {
+    link: Link,
+    keep: Keep,
+}
+
+/// Takes back a link that can be asked again.
+type Keep = Box<dyn FnOnce(Link) + Send>;
+
+/// What is at a path.
+pub enum Content {
+    /// A file.
+    File {
+        /// How many bytes it has.
+        size: u64,
+        /// When it was last modified.
+        modified: Time,
+        /// Its bytes.
+        parts: Parts,
+    },
+    /// A directory.
+    Directory {
+        /// How many bytes the file system has left.
+        free: u64,
+        /// What is in it: directories first, then by name.
+        entries: Entries,
+    },
+}
+
+/// Bytes on their way out of a home.
+pub struct Parts {
+    /// `None` after the end.
+    home: Option<Home>,
+    /// How much of the current frame is to come.
+    left: usize,
+    /// How much of all is to come, where that is known.
+    total: Option<u64>,
+}
+
+/// The entries of a directory on their way.
+pub struct Entries(Parts);
+
+/// A file on its way into a home. Dropping it leaves what was there before.
+pub struct Upload {
+    home: Home,
+}
+
+/// What became of a path that was written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// Nothing was there.
+    Created,
+    /// What was there is replaced, or was a directory already.
+    Replaced,
+}
+
+impl Home {
+    /// Access over `link`, which goes to `keep` if it can be asked again after the request.
+    pub fn new(link: Link, keep: impl FnOnce(Link) + Send + 'static) -> Self {
+        Self {
+            link,
+            keep: Box::new(keep),
+        }
+    }
+
+    /// What is at `path`.
+    ///
+    /// # Errors
+    /// See [`HomeError`]; the same for all calls here.
+    pub async fn read(self, path: &HomePath) -> Result<Content, HomeError> {
+        match self.ask(Request::Read(path.to_bytes())).await? {
+            (home, Answer::File { size, modified }) => {
+                let mut parts = Parts::new(home, Some(size));
+                parts.finish_last().await?;
+                Ok(Content::File {
+                    size,
+                    modified,
+                    parts,
+                })
+            }
+            (home, Answer::Directory { free }) => Ok(Content::Directory {
+                free,
+                entries: Entries(Parts::new(home, None)),
+            }),
+            _ => Err(HomeError::Ended),
+        }
+    }
+
+    /// What is at `path` as a tar stream, links as links. What cannot be read ends it with an error.
+    pub async fn archive(self, path: &HomePath) -> Result<Parts, HomeError> {
+        match self.ask(Request::Archive(path.to_bytes())).await? {
+            (home, Answer::Archive) => Ok(Parts::new(home, None)),
+            _ => Err(HomeError::Ended),
+        }
+    }
+
+    /// Begins to write a file, of `size` bytes where that is known. What is at `path` stays until
+    /// [`Upload::finish`]. A file that is replaced keeps its mode. `modified` is now by default.
+    pub async fn write(
+        self,
+        path: &HomePath,
+        size: Option<u64>,
+        modified: Option<Time>,
+    ) -> Result<Upload, HomeError> {
+        let request = Request::Write {
+            path: path.to_bytes(),
+            size,
+            modified,
+        };
+        match self.ask(request).await? {
+            (home, Answer::Ready) => Ok(Upload { home }),
+            _ => Err(HomeError::Ended),
+        }
+    }
+
+    /// Makes a directory with its parents.
+    pub async fn make_directory(self, path: &HomePath) -> Result<Written, HomeError> {
+        let (home, answer) = self.ask(Request::MakeDirectory(path.to_bytes())).await?;
+        home.written(answer)
+    }
+
+    /// Deletes a file, a link, or a directory with all in it.
+    pub async fn remove(mut self, path: &HomePath) -> Result<(), HomeError> {
+        self.link.send(&Request::Remove(path.to_bytes())).await?;
+        match self.answer(REMOVAL_LIMIT).await? {
+            (home, Answer::Done) => {
+                home.finish();
+                Ok(())
+            }
+            _ => Err(HomeError::Ended),
+        }
+    }
+
+    async fn ask(mut self, request: Request) -> Result<(Self, Answer), HomeError> {
+        self.link.send(&request).await?;
+        self.answer(ANSWER_LIMIT).await
+    }
+
+    async fn answer(mut self, limit: Duration) -> Result<(Self, Answer), HomeError> {
+        let late = || EngineError::Unavailable("its files were not reached in time".to_owned());
+        match timeout(limit, self.link.answer())
+            .await
+            .map_err(|_| late())??
+        {
+            Answer::Failed(failure) => {
+                self.finish();
+                Err(failure.into())
+            }
+            answer => Ok((self, answer)),
+        }
+    }
+
+    fn written(self, answer: Answer) -> Result<Written, HomeError> {
+        let written = match answer {
+            Answer::Created => Written::Created,
+            Answer::Replaced => Written::Replaced,
+            _ => return Err(HomeError::Ended),
+        };
+        self.finish();
+        Ok(written)
+    }
+
+    /// The request is through, and nothing of it is on its way any more.
+    fn finish(self) {
+        (self.keep)(self.link);
+    }
+}
+
+impl Parts {
+    fn new(home: Home, total: Option<u64>) -> Self {
+        Self {
+            home: Some(home),
+            left: 0,
+            total,
+        }
+    }
+
+    /// The next bytes; `None` after the last. An error says that they are not all.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, HomeError> {
+        while self.left == 0 {
+            let Some(home) = &mut self.home else {
+                return Ok(None);
+            };
+            match home.link.head().await? {
+                (DATA, len) => self.left = len,
+                (END, 0) => self.finish(),
+                _ => return Err(HomeError::Ended),
+            }
+        }
+        let Some(home) = &mut self.home else {
+            return Ok(None);
+        };
+        let bytes = home.link.at_most(self.left).await?;
+        self.left -= bytes.len();
+        if let Some(total) = &mut self.total {
+            *total = total.saturating_sub(bytes.len() as u64);
+            self.finish_last().await?;
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Takes the end together with the last bytes: whoever knows how many there are does not ask
+    /// whether there are more.
+    async fn finish_last(&mut self) -> Result<(), HomeError> {
+        if let (Some(0), Some(home)) = (self.total, &mut self.home) {
+            match home.link.head().await? {
+                (END, 0) => self.finish(),
+                _ => return Err(HomeError::Ended),
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) {
+        if let Some(home) = self.home.take() {
+            home.finish();
+        }
+    }
+}
+
+impl Entries {
+    /// The next entries; `None` after the last.
+    pub async fn next(&mut self) -> Result<Option<Vec<Entry>>, HomeError> {
+        let parts = &mut self.0;
+        let Some(home) = &mut parts.home else {
+            return Ok(None);
+        };
+        match home.link.head().await? {
+            (DATA, len) => {
+                let body = home.link.exactly(len).await?;
+                let mut rest = &body[..];
+                let mut entries = Vec::new();
+                while !rest.is_empty() {
+                    let (entry, after) = Entry::parse(rest).ok_or(HomeError::Ended)?;
+                    entries.push(entry);
+                    rest = after;
+                }
+                Ok(Some(entries))
+            }
+            (END, 0) => {
+                parts.finish();
+                Ok(None)
+            }
+            _ => Err(HomeError::Ended),
+        }
+    }
+}
+
+impl Upload {
+    /// Sends a part. Returns when it is on its way, so whoever sends is as slow as the disk.
+    ///
+    /// # Errors
+    /// See [`HomeError`], above all [`Failure::NoSpace`]: the upload is over then, and nothing of
+    /// it is left.
+    pub async fn send(&mut self, part: &Bytes) -> Result<(), HomeError> {
+        self.home.link.send_data(part).await
+    }
+
+    /// Puts the file in place.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn finish(mut self) -> Result<Written, HomeError> {
+        self.home.link.send_end().await?;
+        let (home, answer) = self.home.answer(ANSWER_LIMIT).await?;
+        home.written(answer)
+    }
+}

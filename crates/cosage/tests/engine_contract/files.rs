@@ -1,0 +1,363 @@
+//! What every engine is held to about the files of homes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use cosage::desktop::Uid;
+use cosage::engine::Engine;
+use cosage::engine::home::{
+    Content, Entry, EntryKind, Failure, HomeError, HomePath, Time, Written,
+};
+
+use super::{Subject, start};
+
+/// Names that a shell, a protocol or an archive may stumble over.
+const NAMES: [&str; 7] = [
+    "plain",
+    "with space",
+    "ünï©ode 🗎",
+    "new\nline",
+    "-dash",
+    "back\\slash \"quotes\" $HOME `id` *",
+    "directory/inside/it",
+];
+
+fn path(text: &str) -> HomePath {
+    HomePath::from_names(text.split('/').map(|name| name.as_bytes().to_vec())).unwrap()
+}
+
+async fn put(engine: &dyn Engine, uid: &Uid, at: &str, text: &str) -> Result<Written, HomeError> {
+    let size = Some(text.len() as u64);
+    let mut upload = engine.home(uid).await?.write(&path(at), size, None).await?;
+    upload.send(&Bytes::from(text.to_owned())).await?;
+    upload.finish().await
+}
+
+async fn get(engine: &dyn Engine, uid: &Uid, at: &str) -> Result<Vec<u8>, HomeError> {
+    let Content::File {
+        size, mut parts, ..
+    } = engine.home(uid).await?.read(&path(at)).await?
+    else {
+        panic!("'{at}' is a directory");
+    };
+    let mut all = Vec::new();
+    while let Some(part) = parts.next().await? {
+        all.extend_from_slice(&part);
+    }
+    assert_eq!(all.len() as u64, size);
+    Ok(all)
+}
+
+async fn list(engine: &dyn Engine, uid: &Uid, at: &HomePath) -> Result<Vec<Entry>, HomeError> {
+    let Content::Directory { free, mut entries } = engine.home(uid).await?.read(at).await? else {
+        panic!("'{at}' is a file");
+    };
+    assert!(free > 0);
+    let mut all = Vec::new();
+    while let Some(some) = entries.next().await? {
+        all.extend(some);
+    }
+    Ok(all)
+}
+
+async fn remove(engine: &dyn Engine, uid: &Uid, at: &str) -> Result<(), HomeError> {
+    engine.home(uid).await?.remove(&path(at)).await
+}
+
+fn is<T: std::fmt::Debug>(outcome: Result<T, HomeError>, failure: Failure) {
+    assert_eq!(outcome.unwrap_err(), HomeError::Files(failure));
+}
+
+pub(super) async fn a_file_comes_back_as_it_went(subject: Subject) {
+    let engine = subject.engine();
+    let uid = Uid::random();
+    assert_eq!(engine.home(&uid).await.err(), Some(HomeError::NoHome));
+    let instance = start(&*engine, &subject.desktop(&uid)).await;
+    for name in NAMES {
+        let created = put(&*engine, &uid, name, name).await;
+        assert_eq!(created, Ok(Written::Created), "{name:?}");
+        let replaced = put(&*engine, &uid, name, "").await;
+        assert_eq!(replaced, Ok(Written::Replaced), "{name:?}");
+        assert_eq!(get(&*engine, &uid, name).await, Ok(Vec::new()));
+    }
+    // Whether it runs or not makes no difference.
+    engine.stop(&instance.id, Duration::ZERO).await.unwrap();
+    for name in NAMES {
+        put(&*engine, &uid, name, name).await.unwrap();
+        assert_eq!(
+            get(&*engine, &uid, name).await,
+            Ok(name.as_bytes().to_vec())
+        );
+        assert_eq!(remove(&*engine, &uid, name).await, Ok(()));
+        is(remove(&*engine, &uid, name).await, Failure::NotFound);
+        is(get(&*engine, &uid, name).await, Failure::NotFound);
+    }
+    is(
+        get(&*engine, &uid, &"x".repeat(255)).await,
+        Failure::NotFound,
+    );
+
+    let modified = Time {
+        seconds: 981_173_106,
+        nanoseconds: 500_000_000,
+    };
+    let upload = engine.home(&uid).await.unwrap();
+    let upload = upload.write(&path("dated"), None, Some(modified)).await;
+    upload.unwrap().finish().await.unwrap();
+    let listed = list(&*engine, &uid, &HomePath::default()).await.unwrap();
+    let dated = listed.iter().find(|entry| entry.name == b"dated").unwrap();
+    assert_eq!(dated.modified, modified);
+}
+
+pub(super) async fn a_large_file_comes_back_as_it_went(subject: Subject) {
+    const PARTS: u32 = 300;
+    let part = |number: u32| Bytes::from([number.to_le_bytes(); 50_000].concat());
+    let engine = subject.engine();
+    let uid = Uid::random();
+    start(&*engine, &subject.desktop(&uid)).await;
+    let home = engine.home(&uid).await.unwrap();
+    let mut upload = home.write(&path("large"), None, None).await.unwrap();
+    for number in 0..PARTS {
+        upload.send(&part(number)).await.unwrap();
+    }
+    assert_eq!(upload.finish().await, Ok(Written::Created));
+    let all = get(&*engine, &uid, "large").await.unwrap();
+    let expected: Vec<u8> = (0..PARTS).flat_map(part).collect();
+    assert!(all == expected, "{} bytes", all.len());
+}
+
+pub(super) async fn directories_are_listed_archived_and_deleted(subject: Subject) {
+    let engine = subject.engine();
+    let uid = Uid::random();
+    start(&*engine, &subject.desktop(&uid)).await;
+    subject
+        .in_home(&uid, "mkdir -p d/z/deep d/a && echo -n four > d/file && ln -s file d/b-link && mkfifo d/c-fifo")
+        .await;
+    let listed = list(&*engine, &uid, &path("d")).await.unwrap();
+    let short: Vec<_> = listed
+        .iter()
+        .map(|entry| {
+            (
+                std::str::from_utf8(&entry.name).unwrap(),
+                entry.kind,
+                entry.size,
+            )
+        })
+        .collect();
+    assert_eq!(
+        short,
+        [
+            ("a", EntryKind::Directory, 0),
+            ("z", EntryKind::Directory, 0),
+            ("b-link", EntryKind::Link, 0),
+            ("c-fifo", EntryKind::Other, 0),
+            ("file", EntryKind::File, 4),
+        ]
+    );
+    let age = jiff::Timestamp::now().as_second() - listed[4].modified.seconds;
+    assert!(age.abs() < 60, "modified {age} s ago");
+    assert_eq!(get(&*engine, &uid, "d/b-link").await, Ok(b"four".to_vec()));
+    is(get(&*engine, &uid, "d/c-fifo").await, Failure::NotFile);
+
+    let home = engine.home(&uid).await.unwrap();
+    let mut parts = home.archive(&path("d")).await.unwrap();
+    let mut archive = Vec::new();
+    while let Some(part) = parts.next().await.unwrap() {
+        archive.extend_from_slice(&part);
+    }
+    let mut archive = tar::Archive::new(&archive[..]);
+    let mut names: Vec<_> = archive
+        .entries()
+        .unwrap()
+        .map(|entry| entry.unwrap().path().unwrap().display().to_string())
+        .collect();
+    names.sort();
+    let expected = ["d", "d/a", "d/b-link", "d/file", "d/z", "d/z/deep"];
+    assert_eq!(names, expected);
+
+    let made = async |at: &str| {
+        let home = engine.home(&uid).await.unwrap();
+        home.make_directory(&path(at)).await
+    };
+    assert_eq!(made("new/in/it").await, Ok(Written::Created));
+    assert_eq!(made("new/in").await, Ok(Written::Replaced));
+    is(made("d/file").await, Failure::NotDirectory);
+    is(made("d/file/x").await, Failure::NotDirectory);
+    is(put(&*engine, &uid, "d", "").await, Failure::IsDirectory);
+    is(
+        put(&*engine, &uid, "d/file/x", "").await,
+        Failure::NotDirectory,
+    );
+    is(
+        list(&*engine, &uid, &path("d/file/x")).await,
+        Failure::NotFound,
+    );
+    assert_eq!(remove(&*engine, &uid, "d").await, Ok(()));
+    assert_eq!(subject.in_home(&uid, "ls").await.trim(), "new");
+}
+
+pub(super) async fn links_that_lead_out_lead_nowhere(subject: Subject) {
+    let engine = subject.engine();
+    let uid = Uid::random();
+    start(&*engine, &subject.desktop(&uid)).await;
+    subject
+        .in_home(
+            &uid,
+            "ln -s /etc/passwd absolute; ln -s ../../etc/passwd relative; ln -s /etc directory; \
+             ln -s /proc/self/root root; mkdir d; ln -s .. d/up; ln -s ../../.. d/over; \
+             echo -n in > d/file; ln -s d/file within; ln -s nowhere dangling",
+        )
+        .await;
+    for out in [
+        "absolute",
+        "relative",
+        "directory/passwd",
+        "root/etc/passwd",
+        "d/over/etc/passwd",
+    ] {
+        is(get(&*engine, &uid, out).await, Failure::OutsideHome);
+        is(put(&*engine, &uid, out, "").await, Failure::OutsideHome);
+        let home = engine.home(&uid).await.unwrap();
+        assert_eq!(
+            home.archive(&path(out)).await.err(),
+            Some(HomeError::Files(Failure::OutsideHome))
+        );
+    }
+    is(
+        list(&*engine, &uid, &path("directory")).await,
+        Failure::OutsideHome,
+    );
+    is(
+        remove(&*engine, &uid, "directory/passwd").await,
+        Failure::OutsideHome,
+    );
+    let home = engine.home(&uid).await.unwrap();
+    is(
+        home.make_directory(&path("directory/x")).await,
+        Failure::OutsideHome,
+    );
+    assert_eq!(get(&*engine, &uid, "within").await, Ok(b"in".to_vec()));
+    assert_eq!(get(&*engine, &uid, "d/up/within").await, Ok(b"in".to_vec()));
+    is(get(&*engine, &uid, "dangling").await, Failure::NotFound);
+    assert_eq!(
+        put(&*engine, &uid, "dangling", "x").await,
+        Ok(Written::Replaced)
+    );
+    // A link is deleted itself, wherever it leads.
+    assert_eq!(remove(&*engine, &uid, "directory").await, Ok(()));
+    assert_eq!(remove(&*engine, &uid, "d").await, Ok(()));
+    let left = subject.in_home(&uid, "ls").await;
+    assert_eq!(left.trim(), "absolute\ndangling\nrelative\nroot\nwithin");
+}
+
+pub(super) async fn an_upload_that_is_given_up_leaves_nothing(subject: Subject) {
+    let engine = subject.engine();
+    let uid = Uid::random();
+    start(&*engine, &subject.desktop(&uid)).await;
+    put(&*engine, &uid, "old", "old").await.unwrap();
+    for at in ["old", "parent/new"] {
+        let home = engine.home(&uid).await.unwrap();
+        let mut upload = home.write(&path(at), None, None).await.unwrap();
+        upload.send(&Bytes::from(vec![0; 3 << 20])).await.unwrap();
+        drop(upload);
+    }
+    assert_eq!(get(&*engine, &uid, "old").await, Ok(b"old".to_vec()));
+    assert_eq!(
+        subject.in_home(&uid, "find . -type f").await.trim(),
+        "./old"
+    );
+    assert_eq!(
+        subject
+            .in_home(&uid, "ls -A | grep -v '^\\.[a-z]' || true")
+            .await
+            .trim(),
+        "old"
+    );
+    let home = engine.home(&uid).await.unwrap();
+    assert_eq!(
+        home.write(&path("huge"), Some(1 << 60), None).await.err(),
+        Some(HomeError::Files(Failure::NoSpace))
+    );
+}
+
+pub(super) async fn what_is_put_belongs_to_the_homes_owner(subject: Subject) {
+    let engine = subject.engine();
+    let uid = Uid::random();
+    start(&*engine, &subject.desktop(&uid)).await;
+    put(&*engine, &uid, "d/file", "").await.unwrap();
+    let owners = subject.in_home(&uid, "stat -c %u:%g . d d/file").await;
+    let owners: Vec<_> = owners.lines().collect();
+    assert!(
+        owners.len() == 3 && owners.iter().all(|owner| *owner == owners[0]),
+        "{owners:?}"
+    );
+    let modes = async || subject.in_home(&uid, "stat -c %a d d/file").await;
+    assert_eq!(modes().await.trim(), "755\n644");
+    subject.in_home(&uid, "chmod 700 d/file").await;
+    put(&*engine, &uid, "d/file", "new").await.unwrap();
+    assert_eq!(modes().await.trim(), "755\n700");
+}
+
+pub(super) async fn a_transfer_and_a_start_do_not_wait_for_each_other(subject: Subject) {
+    let engine = subject.engine();
+    let uid = Uid::random();
+    let first = start(&*engine, &subject.desktop(&uid)).await;
+    let home = engine.home(&uid).await.unwrap();
+    let mut upload = home.write(&path("file"), None, None).await.unwrap();
+    upload.send(&Bytes::from_static(b"before, ")).await.unwrap();
+    engine.stop(&first.id, Duration::ZERO).await.unwrap();
+    upload
+        .send(&Bytes::from_static(b"between, "))
+        .await
+        .unwrap();
+    let second = start(&*engine, &subject.desktop(&uid)).await;
+    // What serves files is no instance.
+    assert_eq!(engine.list().await.unwrap().len(), 1);
+    upload.send(&Bytes::from_static(b"after")).await.unwrap();
+    assert_eq!(upload.finish().await, Ok(Written::Created));
+    assert_eq!(
+        get(&*engine, &uid, "file").await,
+        Ok(b"before, between, after".to_vec())
+    );
+    engine.stop(&second.id, Duration::ZERO).await.unwrap();
+}
+
+pub(super) async fn a_forgotten_home_takes_its_transfers_along(subject: Subject) {
+    let engine = subject.engine();
+    let uid = Uid::random();
+    let instance = start(&*engine, &subject.desktop(&uid)).await;
+    put(&*engine, &uid, "large", &"x".repeat(8 << 20))
+        .await
+        .unwrap();
+    engine.stop(&instance.id, Duration::ZERO).await.unwrap();
+
+    let home = engine.home(&uid).await.unwrap();
+    let mut upload = home.write(&path("new"), None, None).await.unwrap();
+    let home = engine.home(&uid).await.unwrap();
+    let Ok(Content::File { mut parts, .. }) = home.read(&path("large")).await else {
+        panic!("the file is not there");
+    };
+    assert!(parts.next().await.unwrap().is_some());
+    assert_eq!(engine.delete_home(&uid).await, Ok(()));
+    assert!(!subject.has_home(&uid).await);
+    let ended = loop {
+        match parts.next().await {
+            Ok(Some(_)) => {}
+            other => break other.err(),
+        }
+    };
+    assert_eq!(ended, Some(HomeError::Ended));
+    let part = Bytes::from(vec![0; 1 << 20]);
+    let ended = loop {
+        if let Err(error) = upload.send(&part).await {
+            break error;
+        }
+    };
+    assert_eq!(ended, HomeError::Ended);
+    assert_eq!(engine.home(&uid).await.err(), Some(HomeError::NoHome));
+    assert!(!subject.has_home(&uid).await);
+
+    // The name is free for a new home.
+    start(&*engine, &subject.desktop(&uid)).await;
+    is(get(&*engine, &uid, "large").await, Failure::NotFound);
+}

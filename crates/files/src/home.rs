@@ -1,0 +1,525 @@
+//! What is done to the files of a home. Every path is resolved by the kernel beneath its directory.
+
+use std::collections::hash_map::RandomState;
+use std::ffi::{CString, OsStr};
+use std::fs::File;
+use std::hash::{BuildHasher, Hasher};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, fchmod, fstat,
+    fstatvfs, futimens, linkat, mkdirat, openat, openat2, readlinkat, renameat, statat, unlinkat,
+};
+use rustix::io::Errno;
+
+use crate::protocol::{Answer, Entry, EntryKind, Failure, Time};
+
+/// How often a path is resolved again that somebody moves meanwhile, as `openat2(2)` asks for.
+const RESOLUTIONS: usize = 64;
+
+/// How deep a tree may be that is deleted or archived: each level holds files open, and there are
+/// 1024 of them by default.
+const DEPTH_MAX: usize = 200;
+
+const NEW_FILE: Mode = Mode::from_raw_mode(0o644);
+const NEW_DIRECTORY: Mode = Mode::from_raw_mode(0o755);
+
+/// A directory, and all that is beneath it.
+pub struct Home {
+    root: OwnedFd,
+}
+
+/// What is at a path that is to be read.
+pub(crate) enum Found {
+    File(File, Stat),
+    Directory(OwnedFd),
+}
+
+/// A file that is being uploaded, and has no name that anybody would look for.
+pub(crate) struct Upload<'a> {
+    home: &'a Home,
+    path: Vec<u8>,
+    file: File,
+    /// Its name in the home where the file system has no files without one.
+    name: Option<CString>,
+}
+
+impl Home {
+    /// The home whose directory this is; it has to be open for reading.
+    pub fn new(root: OwnedFd) -> Self {
+        Self { root }
+    }
+
+    /// Opens what is at `path`, beneath the home in any case.
+    fn open(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+        let path = if path.is_empty() { b"." } else { path };
+        let mut attempts = 0;
+        loop {
+            match openat2(
+                &self.root,
+                path,
+                flags | OFlags::CLOEXEC,
+                Mode::empty(),
+                ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS,
+            ) {
+                Err(Errno::AGAIN | Errno::INTR) if attempts < RESOLUTIONS => attempts += 1,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// What is at `path`.
+    pub(crate) fn find(&self, path: &[u8]) -> Result<Found, Failure> {
+        // A FIFO without a writer must not be waited for.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let found = self.open(path, flags).map_err(|error| match error {
+            Errno::NXIO => Failure::NotFile,
+            Errno::NOTDIR => Failure::NotFound,
+            error => failure(error),
+        })?;
+        let stat = fstat(&found).map_err(failure)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Ok(Found::File(found.into(), stat)),
+            FileType::Directory => Ok(Found::Directory(found)),
+            _ => Err(Failure::NotFile),
+        }
+    }
+
+    /// How many bytes are left for an ordinary user.
+    pub(crate) fn free(&self) -> Result<u64, Failure> {
+        let space = fstatvfs(&self.root).map_err(failure)?;
+        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+    }
+
+    /// Begins an upload. All that can be wrong before the first byte is found out here, and nothing
+    /// is changed.
+    pub(crate) fn upload(&self, path: &[u8], size: Option<u64>) -> Result<Upload<'_>, Failure> {
+        let (parent, name) = split(path).ok_or(Failure::IsDirectory)?;
+        match self.parent(parent)? {
+            Some(parent) => drop(self.replaceable(parent.as_fd(), name, path)?),
+            None => check_name(name)?,
+        }
+        if let Some(size) = size
+            && size > self.free()?
+        {
+            return Err(Failure::NoSpace);
+        }
+        let (file, name) = self.nameless()?;
+        Ok(Upload {
+            home: self,
+            path: path.to_vec(),
+            file,
+            name,
+        })
+    }
+
+    /// A directory that is there, or `None` where it, or a directory above it, is missing.
+    fn parent(&self, path: &[u8]) -> Result<Option<OwnedFd>, Failure> {
+        for end in prefixes(path) {
+            match self.open(&path[..end], OFlags::PATH | OFlags::DIRECTORY) {
+                Ok(directory) if end == path.len() => return Ok(Some(directory)),
+                Ok(_) => {}
+                Err(Errno::NOENT) => return Ok(None),
+                Err(error) => return Err(failure(error)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// What is in the way of a file that is to be put at `path`, of which `name` in `parent` is
+    /// the end: nothing, or something that may be replaced.
+    fn replaceable(
+        &self,
+        parent: BorrowedFd<'_>,
+        name: &[u8],
+        path: &[u8],
+    ) -> Result<Option<Stat>, Failure> {
+        let stat = match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(failure(error)),
+        };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Err(Failure::IsDirectory),
+            // The link itself would be replaced, which harms nobody. But whoever sends a file to
+            // one that leads out wants something that is not to be had, and is told so.
+            FileType::Symlink => match self.open(path, OFlags::PATH) {
+                Err(Errno::XDEV) => Err(Failure::OutsideHome),
+                _ => Ok(Some(stat)),
+            },
+            _ => Ok(Some(stat)),
+        }
+    }
+
+    /// A file in the home that nobody sees, and that is gone with this program; or one with a name
+    /// where the file system has none such.
+    fn nameless(&self) -> Result<(File, Option<CString>), Failure> {
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        match openat(&self.root, c".", flags | OFlags::TMPFILE, NEW_FILE) {
+            Ok(file) => return Ok((file.into(), None)),
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT) => {}
+            Err(error) => return Err(failure(error)),
+        }
+        self.named().map(|(file, name)| (file, Some(name)))
+    }
+
+    fn named(&self) -> Result<(File, CString), Failure> {
+        let name = fresh_name();
+        let flags =
+            OFlags::WRONLY | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        let file = openat(&self.root, &name, flags, NEW_FILE).map_err(failure)?;
+        Ok((file.into(), name))
+    }
+
+    /// Makes a directory with its parents; whether it was not there.
+    pub(crate) fn make_directory(&self, path: &[u8]) -> Result<Answer, Failure> {
+        match self.open(path, OFlags::PATH | OFlags::DIRECTORY) {
+            Ok(_) => Ok(Answer::Replaced),
+            Err(Errno::NOENT) => self.directories(path).map(|_| Answer::Created),
+            Err(error) => Err(failure(error)),
+        }
+    }
+
+    /// A directory, made with its parents where they are missing.
+    fn directories(&self, path: &[u8]) -> Result<OwnedFd, Failure> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let mut above = self.open(b"", flags).map_err(failure)?;
+        for end in prefixes(path).filter(|end| *end > 0) {
+            let part = &path[..end];
+            let found = match self.open(part, flags) {
+                Err(Errno::NOENT) => {
+                    let (_, name) = split(part).ok_or(Failure::IsDirectory)?;
+                    match mkdirat(&above, name, NEW_DIRECTORY) {
+                        // A link that leads nowhere is there as well, and fails below.
+                        Ok(()) | Err(Errno::EXIST) => self.open(part, flags),
+                        Err(error) => Err(error),
+                    }
+                }
+                found => found,
+            };
+            above = found.map_err(failure)?;
+        }
+        Ok(above)
+    }
+
+    /// Deletes a file, a link, or a directory with all in it.
+    pub(crate) fn remove(&self, path: &[u8]) -> Result<(), Failure> {
+        // The home itself goes with its desktop only.
+        let (parent, name) = split(path).ok_or(Failure::NotPermitted)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let parent = self.open(parent, flags).map_err(|error| match error {
+            Errno::NOTDIR => Failure::NotFound,
+            error => failure(error),
+        })?;
+        let name = c_string(name)?;
+        statat(&parent, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(failure)?;
+        remove_tree(parent.as_fd(), &name, 0)
+    }
+}
+
+impl Upload<'_> {
+    /// The next part.
+    pub(crate) fn write(&mut self, part: &[u8]) -> Result<(), Failure> {
+        self.file.write_all(part).map_err(from_io)
+    }
+
+    /// Puts the file where it belongs, in one step: whoever looks sees the old one or this one.
+    pub(crate) fn finish(mut self, modified: Option<Time>) -> Result<Answer, Failure> {
+        let (parent, name) = split(&self.path).ok_or(Failure::IsDirectory)?;
+        let parent = self.home.directories(parent)?;
+        let old = self.home.replaceable(parent.as_fd(), name, &self.path)?;
+        let mode = match &old {
+            Some(old) if FileType::from_raw_mode(old.st_mode) == FileType::RegularFile => {
+                Mode::from_raw_mode(old.st_mode & 0o777)
+            }
+            _ => NEW_FILE,
+        };
+        fchmod(&self.file, mode).map_err(failure)?;
+        if let Some(time) = modified {
+            set_modified(&self.file, time)?;
+        }
+        let name = c_string(name)?;
+        let root = self.home.root.as_fd();
+        if let Some(given) = &self.name {
+            renameat(root, given, &parent, &name).map_err(failure)?;
+            self.name = None;
+        } else {
+            match self.link(parent.as_fd(), &name) {
+                Ok(()) => {}
+                // A link replaces nothing, a new name does.
+                Err(Errno::EXIST) => {
+                    let fresh = fresh_name();
+                    self.link(root, &fresh).map_err(failure)?;
+                    if let Err(error) = renameat(root, &fresh, &parent, &name) {
+                        let _ = unlinkat(root, &fresh, AtFlags::empty());
+                        return Err(failure(error));
+                    }
+                }
+                Err(error) => return Err(failure(error)),
+            }
+        }
+        Ok(match old {
+            Some(_) => Answer::Replaced,
+            None => Answer::Created,
+        })
+    }
+
+    /// Gives a file without a name one, by the way that open(2) shows for who has no capabilities.
+    fn link(&self, directory: BorrowedFd<'_>, name: &CString) -> Result<(), Errno> {
+        let itself = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        linkat(
+            rustix::fs::CWD,
+            itself,
+            directory,
+            name,
+            AtFlags::SYMLINK_FOLLOW,
+        )
+    }
+}
+
+impl Drop for Upload<'_> {
+    fn drop(&mut self) {
+        if let Some(name) = &self.name {
+            let _ = unlinkat(&self.home.root, name, AtFlags::empty());
+        }
+    }
+}
+
+/// The entries of a directory, directories first, then by name.
+pub(crate) fn entries(directory: &OwnedFd) -> Result<Vec<Entry>, Failure> {
+    let mut entries = Vec::new();
+    for name in names(directory.as_fd())? {
+        let stat = match statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            // It went meanwhile.
+            Err(Errno::NOENT) => continue,
+            Err(error) => return Err(failure(error)),
+        };
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => EntryKind::Directory,
+            FileType::RegularFile => EntryKind::File,
+            FileType::Symlink => EntryKind::Link,
+            _ => EntryKind::Other,
+        };
+        entries.push(Entry {
+            kind,
+            size: match kind {
+                EntryKind::File => u64::try_from(stat.st_size).unwrap_or_default(),
+                _ => 0,
+            },
+            modified: modified(&stat),
+            name: name.into_bytes(),
+        });
+    }
+    entries.sort_unstable_by(|a, b| {
+        let is_file = |entry: &Entry| entry.kind != EntryKind::Directory;
+        (is_file(a), &a.name).cmp(&(is_file(b), &b.name))
+    });
+    Ok(entries)
+}
+
+/// What [`walk`] comes by, in the order in which it does: a directory before what is in it.
+pub(crate) enum Step<'a> {
+    Directory(&'a Stat),
+    File(File, &'a Stat),
+    Link(CString, &'a Stat),
+}
+
+/// Goes through a directory and all beneath it. What is neither file, directory nor link is left
+/// out, and no link is followed. `path` is what the steps' paths begin with.
+pub(crate) fn walk(
+    directory: BorrowedFd<'_>,
+    path: &mut Vec<u8>,
+    depth: usize,
+    step: &mut impl FnMut(&[u8], Step<'_>) -> io::Result<()>,
+) -> io::Result<()> {
+    if depth > DEPTH_MAX {
+        return Err(too_deep());
+    }
+    step(path, Step::Directory(&fstat(directory)?))?;
+    let len = path.len();
+    for name in names(directory).map_err(io::Error::other)? {
+        path.push(b'/');
+        path.extend_from_slice(name.as_bytes());
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match openat(directory, &name, flags, Mode::empty()) {
+            Ok(found) => {
+                let stat = fstat(&found)?;
+                match FileType::from_raw_mode(stat.st_mode) {
+                    FileType::RegularFile => step(path, Step::File(found.into(), &stat))?,
+                    FileType::Directory => walk(found.as_fd(), path, depth + 1, step)?,
+                    _ => {}
+                }
+            }
+            // A link.
+            Err(Errno::LOOP) => {
+                let stat = statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+                match readlinkat(directory, &name, Vec::new()) {
+                    Ok(target) => step(path, Step::Link(target, &stat))?,
+                    Err(Errno::NOENT | Errno::INVAL) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            // It went meanwhile, or is a socket.
+            Err(Errno::NOENT | Errno::NXIO) => {}
+            Err(error) => return Err(error.into()),
+        }
+        path.truncate(len);
+    }
+    Ok(())
+}
+
+fn remove_tree(parent: BorrowedFd<'_>, name: &CString, depth: usize) -> Result<(), Failure> {
+    match unlinkat(parent, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::ISDIR) => {}
+        Err(error) => return Err(failure(error)),
+    }
+    if depth > DEPTH_MAX {
+        return Err(from_io(too_deep()));
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = openat(parent, name, flags, Mode::empty()).map_err(failure)?;
+    for inner in names(directory.as_fd())? {
+        remove_tree(directory.as_fd(), &inner, depth + 1)?;
+    }
+    match unlinkat(parent, name, AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(failure(error)),
+    }
+}
+
+/// The names in a directory, read before anything is done with one of them.
+fn names(directory: BorrowedFd<'_>) -> Result<Vec<CString>, Failure> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory).map_err(failure)? {
+        let entry = entry.map_err(failure)?;
+        let name = entry.file_name();
+        if name != c"." && name != c".." {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// When a file was last modified.
+pub(crate) fn modified(stat: &Stat) -> Time {
+    Time {
+        seconds: stat.st_mtime,
+        nanoseconds: stat.st_mtime_nsec as u32,
+    }
+}
+
+fn set_modified(file: &File, time: Time) -> Result<(), Failure> {
+    let time = Timespec {
+        tv_sec: time.seconds,
+        tv_nsec: time.nanoseconds.into(),
+    };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
+    futimens(file, &times).map_err(failure)
+}
+
+/// The directory and the name in it; `None` for the home itself.
+fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => Some((&path[..slash], &path[slash + 1..])),
+        None if path.is_empty() => None,
+        None => Some((b"", path)),
+    }
+}
+
+/// Where the parts of a path end: of `a/b/c` at 1, 3 and 5; of the home itself at 0.
+fn prefixes(path: &[u8]) -> impl Iterator<Item = usize> {
+    let slashes = path.iter().enumerate();
+    slashes
+        .filter(|(_, byte)| **byte == b'/')
+        .map(|(index, _)| index)
+        .chain([path.len()])
+}
+
+fn c_string(name: &[u8]) -> Result<CString, Failure> {
+    CString::new(name).map_err(|_| Failure::NotFound)
+}
+
+fn check_name(name: &[u8]) -> Result<(), Failure> {
+    // `NAME_MAX` of every file system that Linux has; smaller limits are told at the end.
+    if name.len() > 255 {
+        return Err(Failure::NameTooLong);
+    }
+    Ok(())
+}
+
+/// A name that nobody has guessed.
+fn fresh_name() -> CString {
+    let random = RandomState::new().build_hasher().finish();
+    CString::new(format!(".cosage-upload-{random:016x}")).unwrap_or_default()
+}
+
+fn too_deep() -> io::Error {
+    io::Error::other(format!("directories are nested more than {DEPTH_MAX} deep"))
+}
+
+pub(crate) fn from_io(error: io::Error) -> Failure {
+    match error.raw_os_error() {
+        Some(number) => failure(Errno::from_raw_os_error(number)),
+        None => Failure::System(error.to_string()),
+    }
+}
+
+pub(crate) fn failure(error: Errno) -> Failure {
+    match error {
+        // A part of the way that is a file has nothing beneath it.
+        Errno::NOENT | Errno::LOOP => Failure::NotFound,
+        Errno::NOTDIR => Failure::NotDirectory,
+        Errno::XDEV => Failure::OutsideHome,
+        Errno::ACCESS | Errno::PERM | Errno::ROFS => Failure::NotPermitted,
+        Errno::ISDIR => Failure::IsDirectory,
+        Errno::NOSPC | Errno::DQUOT | Errno::FBIG => Failure::NoSpace,
+        Errno::NAMETOOLONG => Failure::NameTooLong,
+        Errno::NOSYS => Failure::System(
+            "openat2 is missing; files need Linux 5.6 and Docker Engine 20.10 or newer".to_owned(),
+        ),
+        error => Failure::System(error.to_string()),
+    }
+}
+
+/// A path as the tar format's library takes it.
+pub(crate) fn as_path(path: &[u8]) -> &std::path::Path {
+    std::path::Path::new(OsStr::from_bytes(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// File systems of other machines often have no files without a name.
+    #[test]
+    fn an_upload_with_a_name_is_put_in_place_or_goes_as_well() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home::new(File::open(directory.path()).unwrap().into());
+        let upload = |text: &str| {
+            let (file, name) = home.named().unwrap();
+            let mut upload = Upload {
+                home: &home,
+                path: b"d/file".to_vec(),
+                file,
+                name: Some(name),
+            };
+            upload.write(text.as_bytes()).unwrap();
+            upload
+        };
+        drop(upload("given up"));
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+        for (text, answer) in [("one", Answer::Created), ("two", Answer::Replaced)] {
+            assert_eq!(upload(text).finish(None), Ok(answer));
+            let file = directory.path().join("d/file");
+            assert_eq!(std::fs::read_to_string(file).unwrap(), text);
+        }
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+}

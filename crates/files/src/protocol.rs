@@ -1,0 +1,510 @@
+//! What is asked and answered. Both ends are of one build, so it has no versions.
+//!
+//! Everything is a frame: one byte that says what it is, the length of what follows (32 bits, big
+//! endian), and that. [`Request`]s are answered one after the other, with one [`Answer`]; where
+//! that one opens a transfer, [`DATA`] frames follow and an [`END`].
+
+use std::io::{self, Read, Write};
+
+/// The longest a frame may be, in bytes, its head not counted.
+pub const FRAME_MAX: usize = 256 * 1024;
+
+/// The length of a frame's head, in bytes.
+pub const HEAD_LEN: usize = 5;
+
+/// A frame with a part of a file.
+pub const DATA: u8 = b'd';
+
+/// The frame after the last part. Its body is empty.
+pub const END: u8 = b'e';
+
+/// The frame with which the program begins, once it can be asked. Its body is empty.
+pub const HELLO: u8 = b'h';
+
+/// A path inside the home: parts with '/' between them, none of them empty, '.' or '..'; empty is
+/// the home itself. Bytes, because names of files are.
+pub type Path = Vec<u8>;
+
+/// What can be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Whether anybody is there: [`Answer::Done`].
+    Ping,
+    /// What is at the path: [`Answer::File`] with its bytes, or [`Answer::Directory`] with its
+    /// entries, as [`Entry::write`] makes them, each in one frame with others.
+    Read(Path),
+    /// A directory or a file as a tar stream: [`Answer::Archive`].
+    Archive(Path),
+    /// A file that is sent after [`Answer::Ready`]; [`Answer::Created`] or [`Answer::Replaced`]
+    /// follows its end. Parents are made.
+    Write {
+        /// Where.
+        path: Path,
+        /// How many bytes will come, where that is known.
+        size: Option<u64>,
+        /// What its time of modification shall be; `None` is now.
+        modified: Option<Time>,
+    },
+    /// A directory with its parents: [`Answer::Created`], or [`Answer::Replaced`] where it is there.
+    MakeDirectory(Path),
+    /// A file, a link, or a directory with all in it, is deleted: [`Answer::Done`].
+    Remove(Path),
+}
+
+/// A moment: seconds and nanoseconds since 1970.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Time {
+    /// Whole seconds.
+    pub seconds: i64,
+    /// Nanoseconds after them, less than 1,000,000,000.
+    pub nanoseconds: u32,
+}
+
+/// What is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It is done, and there is nothing to say.
+    Done,
+    /// It was made.
+    Created,
+    /// It was there, and is replaced.
+    Replaced,
+    /// The parts may come.
+    Ready,
+    /// So many bytes follow.
+    File {
+        /// How many.
+        size: u64,
+        /// When the file was last modified.
+        modified: Time,
+    },
+    /// Entries follow.
+    Directory {
+        /// How many bytes the home's file system has left for an ordinary user.
+        free: u64,
+    },
+    /// A tar stream follows.
+    Archive,
+    /// It could not be done.
+    Failed(Failure),
+}
+
+/// What is in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// What it is.
+    pub kind: EntryKind,
+    /// Its size in bytes, of a file.
+    pub size: u64,
+    /// When it was last modified.
+    pub modified: Time,
+    /// Its name: any bytes but NUL and '/'.
+    pub name: Vec<u8>,
+}
+
+/// What an entry is. Links are not followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EntryKind {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File,
+    /// A symbolic link.
+    Link,
+    /// A socket, a FIFO, a device.
+    Other,
+}
+
+/// Why something could not be done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// Nothing is there.
+    #[error("there is no such file or directory in the home")]
+    NotFound,
+    /// A symbolic link on the way leads out of the home.
+    #[error("a symbolic link leads out of the home")]
+    OutsideHome,
+    /// The home's owner has no right to it.
+    #[error("the home's owner has no right to it")]
+    NotPermitted,
+    /// A directory is where a file is wanted.
+    #[error("it is a directory")]
+    IsDirectory,
+    /// Something else is where a directory is wanted.
+    #[error("it is not a directory")]
+    NotDirectory,
+    /// Neither a file nor a directory.
+    #[error("it is neither a file nor a directory")]
+    NotFile,
+    /// The disk is full, or the owner's share of it.
+    #[error("the disk of the home has too little space left")]
+    NoSpace,
+    /// A name is longer than the file system takes.
+    #[error("the name is longer than the file system takes")]
+    NameTooLong,
+    /// What the operating system said.
+    #[error("the operating system refused: {0}")]
+    System(String),
+}
+
+impl Request {
+    /// Writes it as a frame.
+    pub fn write(&self, output: &mut impl Write) -> io::Result<()> {
+        let (kind, body) = match self {
+            Self::Ping => (b'P', Vec::new()),
+            Self::Read(path) => (b'R', path.clone()),
+            Self::Archive(path) => (b'A', path.clone()),
+            Self::MakeDirectory(path) => (b'M', path.clone()),
+            Self::Remove(path) => (b'D', path.clone()),
+            Self::Write {
+                path,
+                size,
+                modified,
+            } => {
+                let mut body = Vec::with_capacity(path.len() + 22);
+                put_option(&mut body, size.is_some(), &size.unwrap_or(0).to_be_bytes());
+                put_option(
+                    &mut body,
+                    modified.is_some(),
+                    &modified.unwrap_or_default().to_bytes(),
+                );
+                body.extend_from_slice(path);
+                (b'W', body)
+            }
+        };
+        write_frame(output, kind, &body)
+    }
+
+    /// Reads it from a frame.
+    pub fn parse(kind: u8, body: &[u8]) -> Option<Self> {
+        Some(match kind {
+            b'P' => Self::Ping,
+            b'R' => Self::Read(body.to_vec()),
+            b'A' => Self::Archive(body.to_vec()),
+            b'M' => Self::MakeDirectory(body.to_vec()),
+            b'D' => Self::Remove(body.to_vec()),
+            b'W' => {
+                let (size, rest) = take_option::<8>(body)?;
+                let (modified, path) = take_option::<12>(rest)?;
+                Self::Write {
+                    path: path.to_vec(),
+                    size: size.map(u64::from_be_bytes),
+                    modified: modified.map(Time::from_bytes),
+                }
+            }
+            _ => return None,
+        })
+    }
+}
+
+impl Answer {
+    /// Writes it as a frame.
+    pub fn write(&self, output: &mut impl Write) -> io::Result<()> {
+        match self {
+            Self::Done => write_frame(output, b'o', &[]),
+            Self::Created => write_frame(output, b'c', &[]),
+            Self::Replaced => write_frame(output, b'r', &[]),
+            Self::Ready => write_frame(output, b'y', &[]),
+            Self::Archive => write_frame(output, b'a', &[]),
+            Self::Directory { free } => write_frame(output, b'l', &free.to_be_bytes()),
+            Self::File { size, modified } => {
+                let mut body = size.to_be_bytes().to_vec();
+                body.extend_from_slice(&modified.to_bytes());
+                write_frame(output, b'f', &body)
+            }
+            Self::Failed(failure) => write_frame(output, b'x', &failure.to_bytes()),
+        }
+    }
+
+    /// Reads it from a frame.
+    pub fn parse(kind: u8, body: &[u8]) -> Option<Self> {
+        Some(match kind {
+            b'o' => Self::Done,
+            b'c' => Self::Created,
+            b'r' => Self::Replaced,
+            b'y' => Self::Ready,
+            b'a' => Self::Archive,
+            b'l' => Self::Directory {
+                free: u64::from_be_bytes(body.try_into().ok()?),
+            },
+            b'f' => {
+                let (size, modified) = body.split_first_chunk()?;
+                Self::File {
+                    size: u64::from_be_bytes(*size),
+                    modified: Time::from_bytes(modified.try_into().ok()?),
+                }
+            }
+            b'x' => Self::Failed(Failure::from_bytes(body)?),
+            _ => return None,
+        })
+    }
+}
+
+impl Entry {
+    /// The longest an entry can be, in bytes: its name is at most 255 (`NAME_MAX`).
+    pub const LEN_MAX: usize = 1 + 8 + 12 + 2 + 255;
+
+    /// Appends it to a frame's body.
+    pub fn write(&self, body: &mut Vec<u8>) {
+        body.push(match self.kind {
+            EntryKind::Directory => b'd',
+            EntryKind::File => b'f',
+            EntryKind::Link => b'l',
+            EntryKind::Other => b'o',
+        });
+        body.extend_from_slice(&self.size.to_be_bytes());
+        body.extend_from_slice(&self.modified.to_bytes());
+        let name = self.name.get(..255).unwrap_or(&self.name);
+        // At most 255.
+        body.extend_from_slice(&(name.len() as u16).to_be_bytes());
+        body.extend_from_slice(name);
+    }
+
+    /// Takes the first one from a frame's body; the rest is what follows it.
+    pub fn parse(body: &[u8]) -> Option<(Self, &[u8])> {
+        let (kind, rest) = body.split_first()?;
+        let kind = match kind {
+            b'd' => EntryKind::Directory,
+            b'f' => EntryKind::File,
+            b'l' => EntryKind::Link,
+            b'o' => EntryKind::Other,
+            _ => return None,
+        };
+        let (size, rest) = rest.split_first_chunk()?;
+        let (modified, rest) = rest.split_first_chunk()?;
+        let (len, rest) = rest.split_first_chunk()?;
+        let (name, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))?;
+        let entry = Self {
+            kind,
+            size: u64::from_be_bytes(*size),
+            modified: Time::from_bytes(*modified),
+            name: name.to_vec(),
+        };
+        Some((entry, rest))
+    }
+}
+
+impl Time {
+    fn to_bytes(self) -> [u8; 12] {
+        let mut bytes = [0; 12];
+        let (seconds, nanoseconds) = bytes.split_at_mut(8);
+        seconds.copy_from_slice(&self.seconds.to_be_bytes());
+        nanoseconds.copy_from_slice(&self.nanoseconds.to_be_bytes());
+        bytes
+    }
+
+    fn from_bytes(bytes: [u8; 12]) -> Self {
+        let [a, b, c, d, e, f, g, h, rest @ ..] = bytes;
+        Self {
+            seconds: i64::from_be_bytes([a, b, c, d, e, f, g, h]),
+            nanoseconds: u32::from_be_bytes(rest),
+        }
+    }
+}
+
+impl Failure {
+    fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            Self::NotFound => vec![1],
+            Self::OutsideHome => vec![2],
+            Self::NotPermitted => vec![3],
+            Self::IsDirectory => vec![4],
+            Self::NotDirectory => vec![5],
+            Self::NotFile => vec![6],
+            Self::NoSpace => vec![7],
+            Self::NameTooLong => vec![8],
+            Self::System(text) => [&[0], text.as_bytes()].concat(),
+        }
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (code, text) = bytes.split_first()?;
+        Some(match code {
+            0 => Self::System(String::from_utf8_lossy(text).into_owned()),
+            1 => Self::NotFound,
+            2 => Self::OutsideHome,
+            3 => Self::NotPermitted,
+            4 => Self::IsDirectory,
+            5 => Self::NotDirectory,
+            6 => Self::NotFile,
+            7 => Self::NoSpace,
+            8 => Self::NameTooLong,
+            _ => return None,
+        })
+    }
+}
+
+/// Writes a frame; `body` has at most [`FRAME_MAX`] bytes.
+pub fn write_frame(output: &mut impl Write, kind: u8, body: &[u8]) -> io::Result<()> {
+    output.write_all(&head(kind, body.len()))?;
+    output.write_all(body)?;
+    output.flush()
+}
+
+/// The head of a frame whose body has `len` bytes, at most [`FRAME_MAX`].
+pub fn head(kind: u8, len: usize) -> [u8; HEAD_LEN] {
+    let [a, b, c, d] = (len as u32).to_be_bytes();
+    [kind, a, b, c, d]
+}
+
+/// What a frame is, and how many bytes its body has; `None` when they are too many.
+pub fn parse_head(head: [u8; HEAD_LEN]) -> Option<(u8, usize)> {
+    let [kind, len @ ..] = head;
+    let len = u32::from_be_bytes(len) as usize;
+    (len <= FRAME_MAX).then_some((kind, len))
+}
+
+/// Reads a frame into `body`, replacing what is there; `None` where the input ends before it.
+pub fn read_frame(input: &mut impl Read, body: &mut Vec<u8>) -> io::Result<Option<u8>> {
+    let mut head = [0; HEAD_LEN];
+    match input.read_exact(&mut head) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let (kind, len) =
+        parse_head(head).ok_or_else(|| io::Error::other("a frame is longer than any may be"))?;
+    body.resize(len, 0);
+    input.read_exact(body)?;
+    Ok(Some(kind))
+}
+
+fn put_option(body: &mut Vec<u8>, there: bool, value: &[u8]) {
+    body.push(u8::from(there));
+    body.extend_from_slice(value);
+}
+
+fn take_option<const N: usize>(body: &[u8]) -> Option<(Option<[u8; N]>, &[u8])> {
+    let (there, rest) = body.split_first()?;
+    let (value, rest) = rest.split_first_chunk::<N>()?;
+    Some(((*there == 1).then_some(*value), rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn times() -> impl Strategy<Value = Time> {
+        (any::<i64>(), 0..1_000_000_000_u32).prop_map(|(seconds, nanoseconds)| Time {
+            seconds,
+            nanoseconds,
+        })
+    }
+
+    fn paths() -> impl Strategy<Value = Path> {
+        prop::collection::vec(any::<u8>(), 0..100)
+    }
+
+    fn requests() -> impl Strategy<Value = Request> {
+        prop_oneof![
+            Just(Request::Ping),
+            paths().prop_map(Request::Read),
+            paths().prop_map(Request::Archive),
+            paths().prop_map(Request::MakeDirectory),
+            paths().prop_map(Request::Remove),
+            (paths(), any::<Option<u64>>(), prop::option::of(times())).prop_map(
+                |(path, size, modified)| Request::Write {
+                    path,
+                    size,
+                    modified
+                }
+            ),
+        ]
+    }
+
+    fn failures() -> impl Strategy<Value = Failure> {
+        prop_oneof![
+            Just(Failure::NotFound),
+            Just(Failure::OutsideHome),
+            Just(Failure::NotPermitted),
+            Just(Failure::IsDirectory),
+            Just(Failure::NotDirectory),
+            Just(Failure::NotFile),
+            Just(Failure::NoSpace),
+            Just(Failure::NameTooLong),
+            ".*".prop_map(Failure::System),
+        ]
+    }
+
+    fn answers() -> impl Strategy<Value = Answer> {
+        prop_oneof![
+            Just(Answer::Done),
+            Just(Answer::Created),
+            Just(Answer::Replaced),
+            Just(Answer::Ready),
+            Just(Answer::Archive),
+            any::<u64>().prop_map(|free| Answer::Directory { free }),
+            (any::<u64>(), times()).prop_map(|(size, modified)| Answer::File { size, modified }),
+            failures().prop_map(Answer::Failed),
+        ]
+    }
+
+    fn entries() -> impl Strategy<Value = Entry> {
+        let kinds = prop::sample::select(vec![
+            EntryKind::Directory,
+            EntryKind::File,
+            EntryKind::Link,
+            EntryKind::Other,
+        ]);
+        let names = prop::collection::vec(any::<u8>(), 1..=255);
+        (kinds, any::<u64>(), times(), names).prop_map(|(kind, size, modified, name)| Entry {
+            kind,
+            size,
+            modified,
+            name,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn requests_are_read_as_they_were_written(request in requests()) {
+            let (mut frame, mut body) = (Vec::new(), Vec::new());
+            request.write(&mut frame)?;
+            let kind = read_frame(&mut &frame[..], &mut body)?;
+            prop_assert_eq!(kind.and_then(|kind| Request::parse(kind, &body)), Some(request));
+        }
+
+        #[test]
+        fn answers_are_read_as_they_were_written(answer in answers()) {
+            let (mut frame, mut body) = (Vec::new(), Vec::new());
+            answer.write(&mut frame)?;
+            let kind = read_frame(&mut &frame[..], &mut body)?;
+            prop_assert_eq!(kind.and_then(|kind| Answer::parse(kind, &body)), Some(answer));
+        }
+
+        #[test]
+        fn entries_are_read_as_they_were_written(
+            entries in prop::collection::vec(entries(), 0..10)
+        ) {
+            let mut body = Vec::new();
+            for entry in &entries {
+                let before = body.len();
+                entry.write(&mut body);
+                prop_assert!(body.len() - before <= Entry::LEN_MAX);
+            }
+            let mut rest = &body[..];
+            for entry in entries {
+                let (read, after) = Entry::parse(rest).unwrap();
+                prop_assert_eq!(read, entry);
+                rest = after;
+            }
+            prop_assert!(rest.is_empty());
+        }
+
+        #[test]
+        fn anything_is_read_without_a_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..600)
+        ) {
+            let mut body = Vec::new();
+            if let Ok(Some(kind)) = read_frame(&mut &bytes[..], &mut body) {
+                let _ = (Request::parse(kind, &body), Answer::parse(kind, &body));
+            }
+            if let Some((kind, body)) = bytes.split_first() {
+                let _ = (Request::parse(*kind, body), Answer::parse(*kind, body));
+            }
+            let _ = Entry::parse(&bytes);
+        }
+    }
+}

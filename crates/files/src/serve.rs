@@ -1,0 +1,177 @@
+//! The program: one request after the other, until nobody asks any more.
+
+use std::io::{self, BufReader, Read, Write};
+
+use crate::archive;
+use crate::home::{Found, Home, entries, modified};
+use crate::protocol::{
+    Answer, DATA, END, Entry, FRAME_MAX, HEAD_LEN, HELLO, Request, head, read_frame, write_frame,
+};
+
+/// How much of a file goes into one frame: much, because each costs its reader a turn; and not so
+/// much that it is not in the processor's cache any more when it is written.
+const PART_LEN: usize = 128 * 1024;
+
+/// Answers what comes from `input` until it ends.
+///
+/// # Errors
+/// Whoever asks does not listen any more, or says what nobody does. An upload that was going on
+/// leaves nothing.
+pub fn serve(home: &Home, input: impl Read, mut output: impl Write) -> io::Result<()> {
+    let mut input = BufReader::with_capacity(PART_LEN + HEAD_LEN, input);
+    let mut body = Vec::new();
+    write_frame(&mut output, HELLO, &[])?;
+    while let Some(kind) = read_frame(&mut input, &mut body)? {
+        let request = Request::parse(kind, &body)
+            .ok_or_else(|| io::Error::other("a frame is not a request"))?;
+        match request {
+            Request::Ping => Answer::Done.write(&mut output)?,
+            Request::Read(path) => read(home, &path, &mut output)?,
+            Request::Archive(path) => match home.find(&path) {
+                Ok(found) => send_archive(found, &path, &mut output)?,
+                Err(failure) => Answer::Failed(failure).write(&mut output)?,
+            },
+            Request::Write {
+                path,
+                size,
+                modified,
+            } => {
+                let mut upload = match home.upload(&path, size) {
+                    Ok(upload) => upload,
+                    Err(failure) => {
+                        Answer::Failed(failure).write(&mut output)?;
+                        continue;
+                    }
+                };
+                Answer::Ready.write(&mut output)?;
+                let outcome = loop {
+                    match read_frame(&mut input, &mut body)? {
+                        Some(DATA) => {
+                            if let Err(failure) = upload.write(&body) {
+                                drop(upload);
+                                return refuse_rest(input, output, Answer::Failed(failure));
+                            }
+                        }
+                        Some(END) => break upload.finish(modified),
+                        Some(_) | None => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    }
+                };
+                outcome.unwrap_or_else(Answer::Failed).write(&mut output)?;
+            }
+            Request::MakeDirectory(path) => home
+                .make_directory(&path)
+                .unwrap_or_else(Answer::Failed)
+                .write(&mut output)?,
+            Request::Remove(path) => home
+                .remove(&path)
+                .map_or_else(Answer::Failed, |()| Answer::Done)
+                .write(&mut output)?,
+        }
+    }
+    Ok(())
+}
+
+/// Says at once why an upload cannot go on. What is on its way is read all the same, so that
+/// whoever sends it gets to read the answer.
+fn refuse_rest(mut input: impl Read, mut output: impl Write, answer: Answer) -> io::Result<()> {
+    answer.write(&mut output)?;
+    io::copy(&mut input, &mut io::sink()).map(drop)
+}
+
+fn read(home: &Home, path: &[u8], output: &mut impl Write) -> io::Result<()> {
+    let opened = home.find(path).and_then(|found| match found {
+        Found::Directory(directory) => Ok((None, entries(&directory)?, home.free()?)),
+        Found::File(file, stat) => Ok((Some((file, stat)), Vec::new(), 0)),
+    });
+    match opened {
+        Err(failure) => Answer::Failed(failure).write(output),
+        Ok((Some((file, stat)), ..)) => {
+            let answer = Answer::File {
+                size: u64::try_from(stat.st_size).unwrap_or_default(),
+                modified: modified(&stat),
+            };
+            answer.write(output)?;
+            send_file(
+                file,
+                u64::try_from(stat.st_size).unwrap_or_default(),
+                output,
+            )
+        }
+        Ok((None, entries, free)) => {
+            Answer::Directory { free }.write(output)?;
+            send_entries(&entries, output)
+        }
+    }
+}
+
+/// Sends as many bytes as were announced. A file that has become shorter meanwhile ends the
+/// program, which is how whoever reads learns that it does not have all.
+fn send_file(mut file: impl Read, size: u64, output: &mut impl Write) -> io::Result<()> {
+    let mut frame = vec![0; HEAD_LEN + PART_LEN];
+    let mut left = size;
+    while left > 0 {
+        let wanted = usize::try_from(left).unwrap_or(PART_LEN).min(PART_LEN);
+        let len = file.read(&mut frame[HEAD_LEN..HEAD_LEN + wanted])?;
+        if len == 0 {
+            return Err(io::Error::other(
+                "the file became shorter while it was read",
+            ));
+        }
+        frame[..HEAD_LEN].copy_from_slice(&head(DATA, len));
+        // One write: a head by itself would cost its reader a turn.
+        output.write_all(&frame[..HEAD_LEN + len])?;
+        left -= len as u64;
+    }
+    write_frame(output, END, &[])
+}
+
+fn send_entries(entries: &[Entry], output: &mut impl Write) -> io::Result<()> {
+    let mut body = Vec::with_capacity(FRAME_MAX.min(entries.len() * Entry::LEN_MAX));
+    for entry in entries {
+        if body.len() + Entry::LEN_MAX > FRAME_MAX {
+            write_frame(output, DATA, &body)?;
+            body.clear();
+        }
+        entry.write(&mut body);
+    }
+    if !body.is_empty() {
+        write_frame(output, DATA, &body)?;
+    }
+    write_frame(output, END, &[])
+}
+
+fn send_archive(found: Found, path: &[u8], output: &mut impl Write) -> io::Result<()> {
+    Answer::Archive.write(output)?;
+    let mut parts = Parts {
+        body: Vec::with_capacity(PART_LEN),
+        output,
+    };
+    archive::write(found, path, &mut parts)?;
+    parts.flush()?;
+    write_frame(parts.output, END, &[])
+}
+
+/// What is written becomes frames.
+struct Parts<W> {
+    body: Vec<u8>,
+    output: W,
+}
+
+impl<W: Write> Write for Parts<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let len = bytes.len().min(PART_LEN - self.body.len());
+        self.body.extend_from_slice(&bytes[..len]);
+        if self.body.len() == PART_LEN {
+            self.flush()?;
+        }
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.body.is_empty() {
+            write_frame(&mut self.output, DATA, &self.body)?;
+            self.body.clear();
+        }
+        Ok(())
+    }
+}

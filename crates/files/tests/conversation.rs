@@ -1,0 +1,246 @@
+//! The program as whoever asks it sees it, on a directory of this machine.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test may stop at what it does not expect"
+)]
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use files::Home;
+use files::protocol::{Answer, DATA, END, Failure, HELLO, Request, read_frame, write_frame};
+use tempfile::TempDir;
+
+struct Conversation {
+    stream: UnixStream,
+    program: JoinHandle<std::io::Result<()>>,
+}
+
+impl Conversation {
+    fn begin(home: &Path) -> Self {
+        let home = Home::new(File::open(home).unwrap().into());
+        let (stream, theirs) = UnixStream::pair().unwrap();
+        let program = thread::spawn(move || files::serve(&home, &theirs, &theirs));
+        let mut conversation = Self { stream, program };
+        assert_eq!(conversation.frame(), (HELLO, Vec::new()));
+        conversation
+    }
+
+    fn frame(&mut self) -> (u8, Vec<u8>) {
+        let mut body = Vec::new();
+        let kind = read_frame(&mut self.stream, &mut body).unwrap().unwrap();
+        (kind, body)
+    }
+
+    fn ask(&mut self, request: &Request) -> Answer {
+        request.write(&mut self.stream).unwrap();
+        self.answer()
+    }
+
+    fn answer(&mut self) -> Answer {
+        let (kind, body) = self.frame();
+        Answer::parse(kind, &body).unwrap()
+    }
+
+    fn put(&mut self, path: &str, text: &[u8]) -> Answer {
+        let request = Request::Write {
+            path: path.into(),
+            size: None,
+            modified: None,
+        };
+        match self.ask(&request) {
+            Answer::Ready => {
+                write_frame(&mut self.stream, DATA, text).unwrap();
+                write_frame(&mut self.stream, END, &[]).unwrap();
+                self.answer()
+            }
+            answer => answer,
+        }
+    }
+
+    fn parts(&mut self) -> Vec<u8> {
+        let mut all = Vec::new();
+        loop {
+            let (kind, part) = self.frame();
+            if kind == END {
+                return all;
+            }
+            assert_eq!(kind, DATA);
+            all.extend(part);
+        }
+    }
+
+    fn end(self) -> std::io::Result<()> {
+        drop(self.stream);
+        self.program.join().unwrap()
+    }
+}
+
+fn remove(path: &str) -> Request {
+    Request::Remove(path.into())
+}
+
+/// A home, and beside it what nobody may reach from there.
+fn scene() -> (TempDir, PathBuf, PathBuf) {
+    let scene = tempfile::tempdir().unwrap();
+    let (home, outside) = (scene.path().join("home"), scene.path().join("outside"));
+    for directory in [&home, &outside] {
+        fs::create_dir(directory).unwrap();
+    }
+    fs::write(outside.join("secret"), "secret").unwrap();
+    (scene, home, outside)
+}
+
+/// Does something again and again on another thread while something is tried on this one.
+fn meanwhile(again: impl Fn() + Sync, tried: impl FnOnce()) {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                again();
+            }
+        });
+        // Also when it panics, or the other thread would go on for ever.
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(tried));
+        over.store(true, Ordering::Relaxed);
+        if let Err(panic) = outcome {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+#[test]
+fn nothing_outside_is_reached_while_a_directory_is_swapped_for_a_link() {
+    let (_scene, home, outside) = scene();
+    let swap = || {
+        let (swapped, aside) = (home.join("d"), home.join("aside"));
+        // Any of these may come in the middle of a request, and fail because of it.
+        let _ = fs::create_dir(&swapped);
+        let _ = fs::write(swapped.join("secret"), "own");
+        let _ = fs::rename(&swapped, &aside);
+        let _ = symlink(&outside, &swapped);
+        let _ = fs::remove_file(&swapped);
+        let _ = fs::remove_dir_all(&aside);
+    };
+    meanwhile(swap, || {
+        let mut conversation = Conversation::begin(&home);
+        for _ in 0..2_000 {
+            conversation.put("d/new", b"new");
+            let read = conversation.ask(&Request::Read(b"d/secret".to_vec()));
+            if let Answer::File { .. } = read {
+                assert_ne!(conversation.parts(), b"secret");
+            }
+            conversation.ask(&remove("d/secret"));
+            conversation.ask(&Request::MakeDirectory(b"d/e/f".to_vec()));
+            conversation.ask(&remove("d/e"));
+        }
+        conversation.end().unwrap();
+    });
+    let left: Vec<_> = fs::read_dir(&outside).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!(fs::read(outside.join("secret")).unwrap(), b"secret");
+}
+
+#[test]
+fn a_tree_is_deleted_without_what_its_links_lead_to() {
+    let (_scene, home, outside) = scene();
+    let deep = |depth: usize| home.join("tree/").join("d/".repeat(depth));
+    fs::create_dir_all(deep(150)).unwrap();
+    symlink(&outside, deep(150).join("link")).unwrap();
+    let mut conversation = Conversation::begin(&home);
+    assert_eq!(conversation.ask(&remove("tree")), Answer::Done);
+    assert!(!home.join("tree").exists());
+    assert!(outside.join("secret").exists());
+
+    fs::create_dir_all(deep(250)).unwrap();
+    let answer = conversation.ask(&remove("tree"));
+    assert!(
+        matches!(answer, Answer::Failed(Failure::System(_))),
+        "{answer:?}"
+    );
+    let home_itself = conversation.ask(&remove(""));
+    assert_eq!(home_itself, Answer::Failed(Failure::NotPermitted));
+}
+
+#[test]
+fn whoever_looks_sees_the_old_file_or_all_of_the_new_one() {
+    let (_scene, home, _) = scene();
+    let mut conversation = Conversation::begin(&home);
+    let texts = ["a", "b"].map(|letter| letter.repeat(100_000));
+    conversation.put("file", texts[0].as_bytes());
+    let look = || {
+        let seen = fs::read_to_string(home.join("file")).unwrap();
+        assert!(texts.contains(&seen), "{} bytes", seen.len());
+    };
+    meanwhile(look, || {
+        for number in 0..500 {
+            let text = texts[number % 2].as_bytes();
+            assert_eq!(conversation.put("file", text), Answer::Replaced);
+        }
+    });
+    assert_eq!(fs::read_dir(&home).unwrap().count(), 1);
+}
+
+#[test]
+fn what_nobody_asks_ends_it_and_what_has_begun_is_given_up() {
+    let (_scene, home, _) = scene();
+    let mut conversation = Conversation::begin(&home);
+    write_frame(&mut conversation.stream, b'?', b"").unwrap();
+    assert!(conversation.end().is_err());
+
+    let mut conversation = Conversation::begin(&home);
+    let too_long = [b'R', 0xff, 0xff, 0xff, 0xff];
+    conversation.stream.write_all(&too_long).unwrap();
+    assert!(conversation.end().is_err());
+
+    let mut conversation = Conversation::begin(&home);
+    let request = Request::Write {
+        path: b"d/file".to_vec(),
+        size: Some(3),
+        modified: None,
+    };
+    assert_eq!(conversation.ask(&request), Answer::Ready);
+    write_frame(&mut conversation.stream, DATA, b"new").unwrap();
+    assert!(conversation.end().is_err());
+    assert_eq!(fs::read_dir(&home).unwrap().count(), 0);
+
+    let mut conversation = Conversation::begin(&home);
+    let stream = &mut conversation.stream;
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    conversation.end().unwrap();
+}
+
+#[test]
+fn an_archive_has_the_lengths_that_it_says_whoever_writes_meanwhile() {
+    let (_scene, home, _) = scene();
+    let path = home.join("d/file");
+    fs::create_dir(home.join("d")).unwrap();
+    fs::write(&path, vec![1; 1 << 20]).unwrap();
+    let file = File::options().write(true).open(&path).unwrap();
+    let change = || {
+        [1 << 20, 10]
+            .into_iter()
+            .for_each(|len| file.set_len(len).unwrap())
+    };
+    meanwhile(change, || {
+        let mut conversation = Conversation::begin(&home);
+        for _ in 0..100 {
+            let request = Request::Archive(b"d".to_vec());
+            assert_eq!(conversation.ask(&request), Answer::Archive);
+            let bytes = conversation.parts();
+            let mut archive = tar::Archive::new(&bytes[..]);
+            let entries = archive.entries().unwrap();
+            let names: Vec<PathBuf> = entries
+                .map(|entry| entry.unwrap().path().unwrap().into_owned())
+                .collect();
+            assert_eq!(names, [Path::new("d"), Path::new("d/file")]);
+        }
+    });
+}
