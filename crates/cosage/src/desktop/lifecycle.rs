@@ -12,7 +12,7 @@
 //!          then: Rest           └─ then: Forget ──▶ Forgetting ──▶ Gone
 //! ```
 //!
-//! There is no clock, no I/O and no log in here: [`super::driver`] performs the effects and
+//! There is no clock, no I/O and no log in here: `driver.rs` performs the effects and
 //! reports what came of them as events. What only one state needs lives in that state.
 //!
 //! Why a grant and a stop cannot race: both are decided here, one after the other. The idle clock
