@@ -385,11 +385,19 @@ async fn a_page_of_another_origin_cannot_write() {
             allowed,
             "{origin} {reply:?}"
         );
+        // Nor does the service rely on the page's browser.
+        let method: Method = method.parse().unwrap();
+        let call = service
+            .request(method.clone(), "/api/vm/a/files/x")
+            .header("origin", origin);
+        let called = Running::reply(call).await;
+        let refused = called.json["code"] == "origin_not_allowed";
+        assert_eq!(refused, !allowed, "{origin} {called:?}");
         if allowed {
             let methods = reply.headers["access-control-allow-methods"]
                 .to_str()
                 .unwrap();
-            assert!(methods.contains(method), "{methods}");
+            assert!(methods.contains(method.as_str()), "{methods}");
         }
     }
 }
