@@ -10,10 +10,12 @@ mod client;
 mod completions;
 mod cp;
 mod desktop;
+mod doctor;
 mod events;
 mod failure;
 mod file;
 mod flags;
+mod images;
 mod logs;
 mod ls;
 mod open;
@@ -21,6 +23,7 @@ mod output;
 mod progress;
 mod screenshot;
 mod serve;
+mod settings;
 mod show;
 mod stop;
 mod table;
@@ -34,7 +37,9 @@ pub use apps::Apps;
 pub use check::Check;
 pub use completions::{Completions, Man};
 pub use cp::Cp;
+pub use doctor::Doctor;
 pub use flags::Flags;
+pub use images::Images;
 pub use logs::Logs;
 pub use ls::Ls;
 pub use open::Open;
@@ -114,6 +119,15 @@ Examples:
   tar c src | cosage cp - wall:src.tar
   cosage cp wall:Downloads - | tar x   a directory becomes a tar archive")]
     Cp(Cp),
+    /// List, fetch and build the images of the catalogue's apps.
+    ///
+    /// Works on the engine that the service would use (DOCKER_HOST), whether the service runs or not.
+    Images(Images),
+    /// Look at everything that usually goes wrong, and name the remedy.
+    ///
+    /// Engine, images, kernel, ports, disks, the service, and a WebSocket to it. Each line is ok, a
+    /// warning or a problem; the exit status is 1 when there is a problem.
+    Doctor(Doctor),
     /// Print the completions of a shell.
     ///
     /// bash: cosage completions bash > /etc/bash_completion.d/cosage
@@ -143,6 +157,8 @@ impl Cli {
             Command::Logs(logs) => within_runtime(logs.run()),
             Command::Screenshot(screenshot) => within_runtime(screenshot.run()),
             Command::Cp(cp) => within_runtime(cp.run()),
+            Command::Images(images) => within_runtime(images.run()),
+            Command::Doctor(doctor) => within_runtime(doctor.run()),
             Command::Completions(completions) => completions.run(),
             Command::Man(man) => man.run(),
         };

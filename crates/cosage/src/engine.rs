@@ -6,6 +6,7 @@
 pub mod docker;
 pub mod fake;
 pub mod home;
+pub mod inventory;
 mod logs;
 pub mod remote;
 

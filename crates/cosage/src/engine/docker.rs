@@ -22,6 +22,7 @@ mod events;
 mod files;
 mod labels;
 mod launch;
+mod operator;
 mod pull;
 mod site;
 mod usage;
@@ -43,6 +44,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::client::{Client, ORDER_LIMIT, READ_LIMIT, Refusal, limited, sort};
 use self::files::Programs;
+pub use self::operator::Operator;
 use self::site::Site;
 use super::home::{Home, HomeError};
 use super::logs::{LOGS_MAX_LEN, last_lines};
