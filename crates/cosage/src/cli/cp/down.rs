@@ -123,8 +123,14 @@ async fn unpack(response: Response, path: &HomePath, to: &Path) -> Result<(), Fa
         .await
         .map_err(|error| Failure::Failed(error.to_string()))?
         .map_err(|error| Failure::Failed(format!("{path} could not be copied: {error}")))?;
-    std::fs::rename(unpacked.path(), to).map_err(|error| unwritable(to, &error))?;
-    // It has its name now, under which nothing is removed.
-    drop(unpacked.keep());
-    Ok(())
+    // An archive has the directory itself in it, and nothing beside it.
+    let mut inside = std::fs::read_dir(unpacked.path()).map_err(|error| unwritable(to, &error))?;
+    match (inside.next(), inside.next()) {
+        (Some(Ok(directory)), None) => {
+            std::fs::rename(directory.path(), to).map_err(|error| unwritable(to, &error))
+        }
+        _ => Err(Failure::Failed(format!(
+            "{path} could not be copied: the archive is not that of one directory"
+        ))),
+    }
 }

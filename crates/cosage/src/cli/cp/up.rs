@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::TryStreamExt;
+use jiff::Timestamp;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use reqwest::{Body, Method};
 use tokio::fs::File;
@@ -31,6 +32,8 @@ struct Item {
     to: HomePath,
     kind: Kind,
     bytes: u64,
+    /// When a file was last modified.
+    modified: Option<Timestamp>,
 }
 
 /// Copies a file or a directory.
@@ -120,6 +123,12 @@ async fn put(
             let file = tokio::io::AsyncReadExt::take(file, item.bytes);
             client
                 .request(Method::PUT, address(uid, &item.to))
+                .query(
+                    &item
+                        .modified
+                        .map(|at| ("modified", at.to_string()))
+                        .as_slice(),
+                )
                 .header(CONTENT_TYPE, "application/octet-stream")
                 .header(CONTENT_LENGTH, item.bytes)
                 .body(counted(file, progress))
@@ -148,6 +157,7 @@ fn collect(
             to,
             kind: Kind::File,
             bytes: metadata.len(),
+            modified: metadata.modified().ok().and_then(|at| at.try_into().ok()),
         });
         return Ok(());
     }
@@ -164,6 +174,7 @@ fn collect(
         to: to.clone(),
         kind: Kind::Directory,
         bytes: 0,
+        modified: None,
     });
     for path in inside {
         // A link could lead around in a circle, or to what nobody meant to copy.
