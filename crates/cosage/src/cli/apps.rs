@@ -57,10 +57,11 @@ impl Apps {
         if !self.json {
             return print(&describe(app));
         }
-        let value = catalog.as_array().into_iter().flatten();
-        let value = value
-            .filter(|value| value.get("name").and_then(Value::as_str) == Some(&app.name))
-            .next();
+        let value = catalog
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|value| value.get("name").and_then(Value::as_str) == Some(&app.name));
         print_json(&value)
     }
 }

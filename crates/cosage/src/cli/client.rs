@@ -210,7 +210,7 @@ impl From<CallError> for Failure {
 }
 
 impl Refusal {
-    fn into_failure(self: Box<Self>) -> Failure {
+    fn into_failure(self) -> Failure {
         let mut text = plain(&self.details);
         if let Some(logs) = self.logs.filter(|logs| !logs.trim().is_empty()) {
             text.push_str("; the last it wrote:\n");

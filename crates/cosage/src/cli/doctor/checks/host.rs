@@ -125,7 +125,7 @@ pub(super) fn namespaces(kernel: &Kernel, apps: &[App]) -> Option<Finding> {
             ),
             "sysctl user.max_user_namespaces=15000",
         ),
-        ..NAMESPACES => Finding::warning(
+        1..NAMESPACES => Finding::warning(
             CHECK,
             format!("the kernel gives {most} user namespaces in all, few for browsers"),
             "sysctl user.max_user_namespaces=15000",
