@@ -11,12 +11,13 @@
 mod process;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use process::{PATIENCE, Scene, Service, eventually};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// What a command has said, and how it ended.
@@ -280,8 +281,13 @@ fn a_service_that_is_not_there_has_a_status_of_its_own() {
     assert!(other.err.contains("502 Bad Gateway"), "{}", other.err);
 }
 
-/// Something that answers every connection in the same way.
+/// Something that answers every connection in the same way and ends it.
 fn answer_always(answer: &'static str) -> SocketAddr {
+    answer_and(answer, drop)
+}
+
+/// The same, with something else to do with the connection behind the answer.
+fn answer_and(answer: &'static str, then: impl Fn(TcpStream) + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -289,9 +295,47 @@ fn answer_always(answer: &'static str) -> SocketAddr {
             let mut socket = socket.unwrap();
             let _ = socket.read(&mut [0; 4096]);
             let _ = socket.write_all(answer.as_bytes());
+            then(socket);
         }
     });
     address
+}
+
+/// Four bytes of a file of a hundred.
+const HALF_A_FILE: &str =
+    "HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\ncontent-length: 100\r\n\r\nhalf";
+
+#[tokio::test]
+async fn half_a_file_never_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let copy = |address: SocketAddr| {
+        let mut command = cosage(directory.path());
+        command
+            .args(["cp", "a:file", "."])
+            .env("COSAGE_URL", format!("http://{address}"))
+            .stderr(Stdio::piped());
+        command
+    };
+    let broken = said(copy(answer_always(HALF_A_FILE)).output().unwrap()).assert(1);
+    assert!(
+        broken.err.contains("the connection broke"),
+        "{}",
+        broken.err
+    );
+    assert!(files_in(directory.path()).is_empty());
+
+    // Interrupted while the rest is waited for.
+    let (held, connections) = std::sync::mpsc::channel();
+    let address = answer_and(HALF_A_FILE, move |socket| held.send(socket).unwrap());
+    let mut child = copy(address).spawn().unwrap();
+    let _connection = connections.recv().unwrap();
+    eventually(PATIENCE, "the copy begins", async || {
+        (!files_in(directory.path()).is_empty()).then_some(())
+    })
+    .await;
+    process::send(child.id(), Signal::INT);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(files_in(directory.path()).is_empty());
 }
 
 #[test]
@@ -505,4 +549,153 @@ fn the_doctor_fails_when_there_is_a_problem() {
         "{report:#}"
     );
     assert_eq!(finding(&report, "service")["level"], json!("problem"));
+}
+
+#[tokio::test]
+async fn a_screenshot_is_a_whole_file_of_the_kind_its_name_says() {
+    let stage = Stage::new().await;
+    stage.run(&["open", "tiny", "--name", "a"]).assert(0);
+    let path = |name: &str| stage.directory.path().join(name);
+    assert_eq!(stage.run(&["screenshot", "a"]).assert(0).out, "a.png\n");
+    assert!(
+        std::fs::read(path("a.png"))
+            .unwrap()
+            .starts_with(b"\x89PNG")
+    );
+    stage
+        .run(&["screenshot", "a", "b.jpg", "--width", "16"])
+        .assert(0);
+    assert!(
+        std::fs::read(path("b.jpg"))
+            .unwrap()
+            .starts_with(b"\xff\xd8")
+    );
+    let piped = stage.command(&["screenshot", "a", "-"]).output().unwrap();
+    assert!(piped.stdout.starts_with(b"\x89PNG"));
+
+    stage
+        .run(&["screenshot", "a", "b.jpg", "--width", "1"])
+        .assert(2);
+    let nowhere = stage.run(&["screenshot", "a", "no/where.png"]).assert(1);
+    assert!(
+        nowhere.err.contains("no/where.png cannot be written"),
+        "{}",
+        nowhere.err
+    );
+    stage.run(&["screenshot", "nobody"]).assert(3);
+    assert_eq!(files_in(stage.directory.path()), ["a.png", "b.jpg"]);
+}
+
+/// The names in a directory, in order.
+fn files_in(directory: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn files_go_to_a_home_and_come_back() {
+    let stage = Stage::new().await;
+    stage.run(&["open", "homely", "--name", "a"]).assert(0);
+    let here = stage.directory.path();
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|byte| (byte % 251) as u8).collect();
+    std::fs::write(here.join("big one"), &bytes).unwrap();
+
+    // Under its own name into a directory, under another name, over what is there; also asleep.
+    stage.run(&["cp", "big one", "a:"]).assert(0);
+    stage.run(&["stop", "a"]).assert(0);
+    stage.run(&["cp", "big one", "a:new/"]).assert(0);
+    stage.run(&["cp", "big one", "a:new/ä b"]).assert(0);
+    for (from, to) in [
+        ("a:big one", "x"),
+        ("a:new/big one", "y"),
+        ("a:new/ä b", "z"),
+    ] {
+        let said = stage.run(&["cp", from, to]).assert(0);
+        assert_eq!((said.out.as_str(), said.err.as_str()), ("", ""));
+        assert_eq!(std::fs::read(here.join(to)).unwrap(), bytes, "{from}");
+    }
+
+    let mut input = stage
+        .command(&["cp", "-", "a:piped"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    input
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"from a pipe")
+        .unwrap();
+    said(input.wait_with_output().unwrap()).assert(0);
+    assert_eq!(
+        stage.run(&["cp", "a:piped", "-"]).assert(0).out,
+        "from a pipe"
+    );
+    assert_eq!(
+        files_in(here),
+        ["big one", "x", "y", "z"],
+        "and nothing half made"
+    );
+}
+
+#[tokio::test]
+async fn directories_go_to_a_home_and_come_back() {
+    let stage = Stage::new().await;
+    stage.run(&["open", "homely", "--name", "a"]).assert(0);
+    let tree = stage.directory.path().join("tree");
+    std::fs::create_dir_all(tree.join("deep/empty")).unwrap();
+    std::fs::write(tree.join("deep/file"), "inside").unwrap();
+    std::fs::write(tree.join("top"), "").unwrap();
+
+    stage.run(&["cp", "tree", "a:"]).assert(0);
+    stage.run(&["cp", "a:tree", "back"]).assert(0);
+    stage.run(&["cp", "a:", "whole"]).assert(0);
+    for root in ["back", "whole/tree"] {
+        let root = stage.directory.path().join(root);
+        assert_eq!(files_in(&root), ["deep", "top"]);
+        assert_eq!(files_in(&root.join("deep")), ["empty", "file"]);
+        assert_eq!(
+            std::fs::read_to_string(root.join("deep/file")).unwrap(),
+            "inside"
+        );
+    }
+    let archive = stage
+        .command(&["cp", "a:tree", "-"])
+        .output()
+        .unwrap()
+        .stdout;
+    let mut archive = tar::Archive::new(archive.as_slice());
+    assert_eq!(archive.entries().unwrap().count(), 5);
+
+    let taken = stage.run(&["cp", "a:tree", "."]).assert(2);
+    assert!(taken.err.contains("there already"), "{}", taken.err);
+    let file = stage.run(&["cp", "tree", "a:tree/top"]).assert(2);
+    assert!(file.err.contains("is a file"), "{}", file.err);
+}
+
+#[tokio::test]
+async fn a_copy_that_cannot_be_is_said() {
+    let stage = Stage::with("", &[("COSAGE_UPLOAD_MAX", "1MiB")]).await;
+    stage.run(&["open", "homely", "--name", "a"]).assert(0);
+    stage.run(&["open", "tiny", "--name", "b"]).assert(0);
+    std::fs::write(stage.directory.path().join("big"), vec![0; 8 << 20]).unwrap();
+    let error = |status, from: &str, to: &str| stage.run(&["cp", from, to]).assert(status).err;
+    assert!(error(2, "big", "a:").contains("COSAGE_UPLOAD_MAX"));
+    assert!(error(3, "a:nothing", ".").contains("no 'nothing' in the home of 'a'"));
+    assert!(error(3, "nothing", "a:").contains("nothing cannot be read"));
+    assert!(error(3, "nobody:x", ".").contains("nobody"));
+    assert!(error(1, "b:x", ".").contains("home"));
+    assert!(error(2, "a:x", "b:x").contains("by way of a file"));
+    assert!(error(2, "big", "there").contains("UID:PATH"));
+    assert!(error(2, "a:../x", ".").contains("'..'"));
+    assert!(error(2, "-", "a:").contains("name the file"));
+    assert_eq!(files_in(stage.directory.path()), ["big"]);
+    assert_eq!(stage.run(&["cp", "a:", "home"]).assert(0).err, "");
+    let home = stage.directory.path().join("home");
+    assert!(files_in(&home).is_empty(), "no half file there");
 }

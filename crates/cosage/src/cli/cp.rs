@@ -154,9 +154,20 @@ fn address<'a>(uid: &'a Uid, path: &'a HomePath) -> impl Iterator<Item = &'a str
         .chain(home)
 }
 
-async fn send(client: &Client, uid: &Uid, request: RequestBuilder) -> Result<Response, Failure> {
+async fn send(
+    client: &Client,
+    uid: &Uid,
+    path: &HomePath,
+    request: RequestBuilder,
+) -> Result<Response, Failure> {
     match client.send(request).await {
         Ok(response) => Ok(response),
+        Err(CallError::Refused(refusal)) if refusal.code == "no_such_file" => {
+            Err(Failure::Unknown(format!(
+                "there is no '{}' in the home of '{uid}'",
+                plain(&path.to_string())
+            )))
+        }
         Err(error) => Err(client.suggest(error, uid).await),
     }
 }

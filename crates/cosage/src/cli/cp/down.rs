@@ -46,14 +46,14 @@ pub(super) async fn print(client: &Client, uid: &Uid, path: &HomePath) -> Result
 
 async fn get(client: &Client, uid: &Uid, path: &HomePath) -> Result<Response, Failure> {
     let request = client.request(Method::GET, address(uid, path));
-    send(client, uid, request).await
+    send(client, uid, path, request).await
 }
 
 async fn archive(client: &Client, uid: &Uid, path: &HomePath) -> Result<Response, Failure> {
     let request = client
         .request(Method::GET, address(uid, path))
         .query(&[("archive", "tar")]);
-    send(client, uid, request).await
+    send(client, uid, path, request).await
 }
 
 /// The path that the copy gets.

@@ -98,7 +98,7 @@ pub(super) async fn copy_standard_input(
         .request(Method::PUT, address(uid, to))
         .header(CONTENT_TYPE, "application/octet-stream")
         .body(body);
-    send(client, uid, request).await.map(drop)
+    send(client, uid, to, request).await.map(drop)
 }
 
 async fn put(
@@ -134,7 +134,7 @@ async fn put(
                 .body(counted(file, progress))
         }
     };
-    send(client, uid, request).await.map(drop)
+    send(client, uid, &item.to, request).await.map(drop)
 }
 
 fn counted(reader: impl AsyncRead + Send + 'static, progress: &Arc<Progress>) -> Body {
