@@ -8,6 +8,7 @@ mod error;
 mod events;
 mod files;
 mod health;
+mod logs;
 mod origin;
 mod params;
 mod screenshot;
@@ -96,7 +97,7 @@ pub fn router(app: App, which: Routes) -> Router {
         .routes(routes!(desktops::all))
         .routes(routes!(events::listen))
         .routes(routes!(desktops::show, desktops::stop))
-        .routes(routes!(desktops::logs))
+        .routes(routes!(logs::read))
         .routes(routes!(screenshot::screenshot))
         .routes(routes!(files::read, files::write, files::remove))
         .routes(routes!(callback::report))

@@ -6,6 +6,7 @@
 pub mod docker;
 pub mod fake;
 pub mod home;
+pub mod inventory;
 mod logs;
 pub mod remote;
 
@@ -15,6 +16,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -361,6 +363,9 @@ pub enum EngineError {
     Refused(String),
 }
 
+/// What an instance writes, in pieces as the engine gives them; not necessarily whole lines.
+pub type LogStream = BoxStream<'static, Result<Bytes, EngineError>>;
+
 /// Something that runs instances. One contract suite (`tests/engine_contract.rs`) holds every
 /// implementation to what is written here.
 #[async_trait]
@@ -395,6 +400,15 @@ pub trait Engine: Send + Sync + 'static {
     /// The last `lines` lines the instance wrote to its standard output and error, oldest first;
     /// at most 64 KiB. [`EngineError::Gone`] when it is not there.
     async fn logs(&self, instance: &InstanceId, lines: usize) -> Result<String, EngineError>;
+
+    /// The last `lines` lines that [`Engine::logs`] gives, and then whatever the instance writes, as
+    /// it writes it. It ends with the instance; to drop it is to stop listening.
+    /// [`EngineError::Gone`] when the instance is not there.
+    async fn follow_logs(
+        &self,
+        instance: &InstanceId,
+        lines: usize,
+    ) -> Result<LogStream, EngineError>;
 
     /// How the instance ended; `None` while it runs. [`EngineError::Gone`] when it is not there.
     async fn exit(&self, instance: &InstanceId) -> Result<Option<Exit>, EngineError>;

@@ -3,12 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use cosage::cli::{Cli, Command};
+use cosage::cli::Cli;
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::Serve(serve) => serve.run(),
-        // Its answer could not be written: whoever reads it is gone.
-        Command::Check(check) => check.run().unwrap_or(ExitCode::FAILURE),
-    }
+    Cli::parse().run()
 }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::compose::{ComposeError, compose, listen};
+pub use self::compose::{ComposeError, compose, listen, operator};
 use self::connections::serve;
 use crate::api::{self, AllowedOrigins, App, Routes};
 use crate::callback::Callbacks;
@@ -22,6 +22,7 @@ use crate::desktop::keys::KeyTable;
 use crate::desktop::launch::Probe;
 use crate::desktop::manager::{Manager, Parts, Settings};
 use crate::desktop::reconcile;
+pub use crate::engine::docker::Operator;
 use crate::engine::{Endpoint, Engine, VncPassword};
 use crate::gateway::{self, Gateway, GatewaySettings};
 use crate::pictures::{Album, Pictures};

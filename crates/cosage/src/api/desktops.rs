@@ -21,7 +21,7 @@ use crate::desktop::Uid;
 use crate::desktop::failure::FailReason;
 use crate::desktop::lease::EndReason;
 use crate::desktop::lifecycle::StopMode;
-use crate::desktop::manager::{DesktopError, LOG_LINES_MAX};
+use crate::desktop::manager::DesktopError;
 use crate::desktop::view::{Phase, Progress, View};
 use crate::engine::StartStep;
 
@@ -170,19 +170,6 @@ pub(super) struct StopQuery {
     forget: bool,
 }
 
-/// How much of a log.
-#[derive(Debug, Deserialize, IntoParams)]
-pub(super) struct LogsQuery {
-    /// How many of the last lines, 1 to 1000.
-    #[serde(default = "default_lines")]
-    #[param(default = 200)]
-    lines: usize,
-}
-
-fn default_lines() -> usize {
-    200
-}
-
 /// Make sure that a desktop runs.
 ///
 /// Answers once it can be connected to. `allocate` (in any case) instead of a uid makes a desktop
@@ -324,30 +311,6 @@ pub(super) async fn stop(
     };
     app.manager.stop(&uid, mode).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// The last lines a desktop wrote.
-#[utoipa::path(get, path = "/api/vm/{uid}/logs", tag = "desktops",
-    params(("uid" = String, Path, description = "The desktop's name"), LogsQuery),
-    responses(
-        (status = 200, description = "Plain text, oldest first", body = String, content_type = "text/plain"),
-        (status = 404, description = "No such desktop", body = ErrorBody),
-        (status = 409, description = "Nothing of it runs", body = ErrorBody),
-        (status = 422, description = "Not a uid, or not a number of lines", body = ErrorBody),
-    ))]
-pub(super) async fn logs(
-    State(app): State<App>,
-    UidPath(uid): UidPath,
-    Params(query): Params<LogsQuery>,
-) -> Result<String, ApiError> {
-    if !(1..=LOG_LINES_MAX).contains(&query.lines) {
-        return Err(ApiError::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "invalid_query",
-            format!("lines is a number from 1 to {LOG_LINES_MAX}"),
-        ));
-    }
-    Ok(app.manager.logs(&uid, query.lines).await?)
 }
 
 /// A desktop as all calls and events show it.

@@ -212,8 +212,8 @@ impl App {
 }
 
 impl ContainerSource {
-    /// What to do when the image is not there.
-    fn image_hint(&self) -> String {
+    /// What to do when the image is not there, as one sentence for people.
+    pub fn image_hint(&self) -> String {
         match &self.build {
             Some(directory) => match directory.strip_prefix("images/") {
                 Some(name) => format!("build it with: images/build {name}"),

@@ -19,14 +19,15 @@ pub const CONFIG_FILE: &str = "cosage.toml";
 /// The variable that names another file.
 pub const CONFIG_VARIABLE: &str = "COSAGE_CONFIG";
 
-/// Variables that start like this service's but are read by the project's compose file and tests,
-/// which hand their whole environment on.
-const NEIGHBOURS: [&str; 5] = [
+/// Variables that start like this service's but are read by the command line, and by the project's
+/// compose file and tests, which hand their whole environment on.
+const NEIGHBOURS: [&str; 6] = [
     "COSAGE_BINARY",
     "COSAGE_PUBLISH",
     "COSAGE_REQUIRE_DOCKER",
     "COSAGE_STREAM_PUBLISH",
     "COSAGE_TEST_RUN",
+    "COSAGE_URL",
 ];
 
 /// The flags that were given: texts by the setting's variable.

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use futures_util::stream::{self, StreamExt};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
@@ -26,7 +27,7 @@ use crate::catalog::{
     App, CatalogHandle, EnvironmentError, LaunchContext, Timers, Undeclared, UnknownApp,
 };
 use crate::engine::home::{Home, HomeError};
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, LogStream};
 use crate::store::{Store, StoreError};
 
 /// How many lines of a desktop's log one call may read.
@@ -374,6 +375,30 @@ impl Manager {
             return Err(DesktopError::UnknownDesktop(uid.clone()));
         }
         Ok(self.shared.engine.home(uid).await?)
+    }
+
+    /// The last `lines` lines (at most [`LOG_LINES_MAX`]) of the desktop's running instance, and what
+    /// it writes from then on, until it ends or the service does. Nothing runs: as [`Self::logs`].
+    ///
+    /// # Errors
+    /// As [`Self::logs`].
+    pub async fn follow_logs(&self, uid: &Uid, lines: usize) -> Result<LogStream, DesktopError> {
+        let view = self
+            .view(uid)
+            .ok_or_else(|| DesktopError::UnknownDesktop(uid.clone()))?;
+        let Some(id) = &view.claimed else {
+            let logs = self.logs(uid, lines).await?;
+            return Ok(stream::iter([Ok(logs.into())]).boxed());
+        };
+        let lines = lines.min(LOG_LINES_MAX);
+        match self.shared.engine.follow_logs(id, lines).await {
+            Ok(written) => {
+                let closing = self.shared.closing.clone();
+                Ok(written.take_until(closing.cancelled_owned()).boxed())
+            }
+            Err(EngineError::Gone) => Err(DesktopError::NotRunning(uid.clone())),
+            Err(error) => Err(DesktopError::Failed(FailReason::Engine(error))),
+        }
     }
 
     /// Why the engine does not answer, if it does not, as far as its events tell.

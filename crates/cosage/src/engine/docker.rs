@@ -22,6 +22,7 @@ mod events;
 mod files;
 mod labels;
 mod launch;
+mod operator;
 mod pull;
 mod site;
 mod usage;
@@ -43,11 +44,13 @@ use tokio_util::sync::CancellationToken;
 
 use self::client::{Client, ORDER_LIMIT, READ_LIMIT, Refusal, limited, sort};
 use self::files::Programs;
+pub use self::operator::Operator;
 use self::site::Site;
 use super::home::{Home, HomeError};
 use super::logs::{LOGS_MAX_LEN, last_lines};
 use super::{
-    Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId, LaunchSpec, OnStep, Usage,
+    Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId, LaunchSpec, LogStream,
+    OnStep, Usage,
 };
 use crate::desktop::Uid;
 
@@ -196,6 +199,25 @@ impl Docker {
         }
     }
 
+    /// No limit of time holds for it: an instance may write nothing for days.
+    fn follow_logs_of(&self, container: &str, lines: usize) -> Result<LogStream, EngineError> {
+        let options = LogsOptionsBuilder::default()
+            .follow(true)
+            .stdout(true)
+            .stderr(true)
+            .tail(&lines.to_string())
+            .build();
+        let client = Arc::clone(&self.client);
+        let written = self.client.get()?.logs(container, Some(options));
+        Ok(written
+            .map(move |part| match part {
+                Ok(part) => Ok(part.into_bytes()),
+                Err(error) if sort(&error) == Refusal::Missing => Err(EngineError::Gone),
+                Err(error) => Err(client.explain(error)),
+            })
+            .boxed())
+    }
+
     /// What a container with our owner's label is.
     async fn found(
         &self,
@@ -321,6 +343,15 @@ impl Engine for Docker {
     async fn logs(&self, instance: &InstanceId, lines: usize) -> Result<String, EngineError> {
         let container = self.container_of(instance).await?;
         self.logs_of(&container, lines).await
+    }
+
+    async fn follow_logs(
+        &self,
+        instance: &InstanceId,
+        lines: usize,
+    ) -> Result<LogStream, EngineError> {
+        let container = self.container_of(instance).await?;
+        self.follow_logs_of(&container, lines)
     }
 
     async fn exit(&self, instance: &InstanceId) -> Result<Option<Exit>, EngineError> {

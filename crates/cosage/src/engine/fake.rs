@@ -5,6 +5,7 @@
 //! given a clone, as containers are after a restart. [`Control`] makes it misbehave.
 
 mod files;
+mod logs;
 mod server;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,8 +19,8 @@ use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
-use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +30,7 @@ use super::home::{Home, HomeError};
 use super::logs::last_lines;
 use super::{
     ContainerSpec, Endpoint, Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId,
-    LaunchSpec, OnStep, Protocol, StartStep, Usage, Workload,
+    LaunchSpec, LogStream, OnStep, Protocol, StartStep, Usage, Workload,
 };
 use crate::desktop::Uid;
 
@@ -73,6 +74,8 @@ pub enum Power {
 struct Shared {
     state: Mutex<State>,
     events: broadcast::Sender<EngineEvent>,
+    /// Changes when an instance has written something or ends.
+    written: watch::Sender<()>,
 }
 
 #[derive(Default)]
@@ -120,6 +123,7 @@ impl Default for Shared {
         Self {
             state: Mutex::default(),
             events: broadcast::Sender::new(256),
+            written: watch::Sender::new(()),
         }
     }
 }
@@ -289,6 +293,14 @@ impl Engine for Fake {
         Ok(last_lines(last.unwrap_or_default().concat().as_bytes()))
     }
 
+    async fn follow_logs(
+        &self,
+        instance: &InstanceId,
+        lines: usize,
+    ) -> Result<LogStream, EngineError> {
+        logs::follow(&self.shared, instance, lines)
+    }
+
     async fn exit(&self, instance: &InstanceId) -> Result<Option<Exit>, EngineError> {
         let state = self.shared.up()?;
         let record = state.instances.get(instance).ok_or(EngineError::Gone)?;
@@ -426,6 +438,12 @@ impl Control {
         if let Some(record) = self.shared.lock().instances.get_mut(instance) {
             record.logs.push_str(text);
         }
+        self.shared.written.send_replace(());
+    }
+
+    /// How many streams of [`Engine::follow_logs`] are read.
+    pub fn followers(&self) -> usize {
+        self.shared.written.receiver_count()
     }
 
     /// How many starts were asked for, failed ones included.
@@ -481,6 +499,7 @@ impl Shared {
         };
         if let Life::Running { .. } = record.life {
             record.life = Life::Ended(exit);
+            self.written.send_replace(());
             // An engine that does not answer reports nothing either.
             if state.power == Power::Up {
                 self.report(EngineEvent::Exited(instance.clone(), exit));

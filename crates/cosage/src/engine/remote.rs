@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::home::{Home, HomeError};
 use super::{
     Endpoint, Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId, LaunchSpec,
-    OnStep, Presence, RemoteSpec, StartStep, Usage, Workload,
+    LogStream, OnStep, Presence, RemoteSpec, StartStep, Usage, Workload,
 };
 use crate::desktop::Uid;
 
@@ -142,6 +142,17 @@ impl Engine for WithRemotes {
             return Ok(String::new());
         }
         self.inner.logs(instance, lines).await
+    }
+
+    async fn follow_logs(
+        &self,
+        instance: &InstanceId,
+        lines: usize,
+    ) -> Result<LogStream, EngineError> {
+        if self.remotes().contains_key(instance) {
+            return Ok(stream::empty().boxed());
+        }
+        self.inner.follow_logs(instance, lines).await
     }
 
     async fn exit(&self, instance: &InstanceId) -> Result<Option<Exit>, EngineError> {

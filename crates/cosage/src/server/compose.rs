@@ -13,7 +13,7 @@ use crate::callback::{Callbacks, Sage3};
 use crate::catalog::{CatalogHandle, CatalogLoadError, CatalogSource, LaunchContext};
 use crate::config::{Config, EngineKind, Reach};
 use crate::desktop::manager::Settings;
-use crate::engine::docker::{self, Docker, DockerSettings};
+use crate::engine::docker::{self, Docker, DockerSettings, Operator};
 use crate::engine::fake::Fake;
 use crate::engine::remote::WithRemotes;
 use crate::engine::{Engine, EngineError};
@@ -114,6 +114,21 @@ pub async fn compose(config: &Config) -> Result<Service, ComposeError> {
         upload_max: config.upload_max,
         shutdown_grace: config.shutdown_grace,
     })
+}
+
+/// The engine as its operator uses it, without a service.
+///
+/// # Errors
+/// When the engine's settings cannot work, or there is no engine but a simulated one.
+pub fn operator(config: &Config) -> Result<Operator, EngineError> {
+    match config.engine {
+        EngineKind::Docker => {
+            Operator::connect(&config.docker_host, certificates(config).as_deref())
+        }
+        EngineKind::Fake => Err(EngineError::Unavailable(
+            "COSAGE_ENGINE=fake simulates desktops and has no images; unset it".to_owned(),
+        )),
+    }
 }
 
 /// Opens the listeners.

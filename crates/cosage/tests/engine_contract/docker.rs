@@ -33,7 +33,7 @@ CMD []
 ";
 
 /// Ends with code 3 when it gets the signal USR1.
-const WAIT: &str = "trap 'exit 3' USR1; while :; do sleep 600 & wait $!; done";
+const WAIT: &str = "trap 'echo the end; exit 3' USR1; while :; do sleep 600 & wait $!; done";
 
 /// One test's share of the engine: an owner, a prefix of names and a network of its own.
 pub(super) struct DockerFixture {

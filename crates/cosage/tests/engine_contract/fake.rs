@@ -118,6 +118,7 @@ impl Fixture for FakeFixture {
             code: Some(3),
             out_of_memory: false,
         };
+        self.control.write_log(instance, "the end\n");
         self.control.end(instance, exit);
     }
 

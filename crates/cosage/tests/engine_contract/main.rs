@@ -67,7 +67,7 @@ trait Fixture: Send + Sync {
     async fn take_name(&self, spec: &LaunchSpec);
     /// Whether that container is there and runs.
     async fn name_is_taken(&self, spec: &LaunchSpec) -> bool;
-    /// Ends the main process of a writer with exit code 3.
+    /// Ends the main process of a writer with exit code 3; its last line is "the end".
     async fn end(&self, instance: &InstanceId);
     /// Whether the desktop has a home volume.
     async fn has_home(&self, uid: &Uid) -> bool;
@@ -124,6 +124,7 @@ contract! {
     logs_are_the_last_lines,
     logs_are_bounded,
     usage_is_measured_until_it_ends,
+    logs_are_followed_to_the_end,
     a_home_outlives_its_container,
     what_does_not_end_is_killed,
     simultaneous_starts_all_succeed,
@@ -350,6 +351,26 @@ async fn usage_is_measured_until_it_ends(subject: Subject) {
     assert_eq!(engine.usage(&instance.id).next().await, None);
 }
 
+async fn logs_are_followed_to_the_end(subject: Subject) {
+    let engine = subject.engine();
+    let instance = start(&*engine, &subject.writer(&Uid::random(), 200)).await;
+    subject.write(&instance.id, 200);
+    eventually(async || engine.logs(&instance.id, 1).await == Ok("line 200\n".to_owned())).await;
+
+    let mut followed = engine.follow_logs(&instance.id, 2).await.unwrap();
+    let mut text = Vec::new();
+    while !text.ends_with(b"line 200\n") {
+        text.extend(followed.next().await.unwrap().unwrap());
+    }
+    assert_eq!(String::from_utf8(text).unwrap(), "line 199\nline 200\n");
+    subject.end(&instance.id).await;
+    let mut rest = Vec::new();
+    while let Some(piece) = followed.next().await {
+        rest.extend(piece.unwrap());
+    }
+    assert_eq!(String::from_utf8(rest).unwrap(), "the end\n");
+}
+
 async fn a_home_outlives_its_container(subject: Subject) {
     let engine = subject.engine();
     let spec = subject.desktop(&Uid::random());
@@ -404,6 +425,8 @@ async fn nothing_is_no_error(subject: Subject) {
     assert_eq!(engine.delete_home(&Uid::random()).await, Ok(()));
     assert_eq!(engine.logs(&nobody, 1).await, Err(EngineError::Gone));
     assert_eq!(engine.exit(&nobody).await, Err(EngineError::Gone));
+    let followed = engine.follow_logs(&nobody, 1).await;
+    assert_eq!(followed.err(), Some(EngineError::Gone));
 }
 
 fn launch(uid: &Uid, container: ContainerSpec) -> LaunchSpec {

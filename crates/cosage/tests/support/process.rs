@@ -68,6 +68,9 @@ port = 5900
 protocol = "rfb"
 "#;
 
+/// The setting that has desktops simulated.
+const SIMULATE: &str = "COSAGE_ENGINE";
+
 /// Ports of scenes: below those that the kernel hands out, in blocks, one for each scene.
 const PORTS: Range<u16> = 24_000..32_000;
 const BLOCK: u16 = 64;
@@ -105,12 +108,21 @@ pub(crate) struct Container {
 impl Scene {
     /// A new one, or `None`, loudly, where no engine answers and none is required.
     pub(crate) fn new() -> Option<Self> {
-        // What a second call finds is the same.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         if !run(Command::new("docker").arg("version")).0 {
             skip("no container engine answers");
             return None;
         }
+        Some(Self::with_settings(BTreeMap::new()))
+    }
+
+    /// A new one on the engine in memory, which needs nothing.
+    pub(crate) fn simulated() -> Self {
+        Self::with_settings(BTreeMap::from([(SIMULATE, "fake".to_owned())]))
+    }
+
+    fn with_settings(settings: BTreeMap<&'static str, String>) -> Self {
+        // What a second call finds is the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let run_name =
             std::env::var("COSAGE_TEST_RUN").unwrap_or_else(|_| "cosage-test".to_owned());
         let (block, first) = block();
@@ -123,11 +135,11 @@ impl Scene {
             launcher: Vec::new(),
             docker_host: None,
             directory: tempfile::tempdir().unwrap(),
-            settings: BTreeMap::new(),
+            settings,
             _block: block,
         };
         scene.write_catalog("");
-        Some(scene)
+        scene
     }
 
     pub(crate) fn path(&self, name: &str) -> String {
@@ -289,7 +301,7 @@ impl Drop for Scene {
             eprintln!("the service's log:\n{log}");
         }
         // An engine of its own goes with all that is in it.
-        if self.docker_host.is_none() {
+        if self.docker_host.is_none() && !self.settings.contains_key(SIMULATE) {
             self.remove_everything();
         }
     }

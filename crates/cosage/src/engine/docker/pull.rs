@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::{ContainerSpec, EngineError, OnStep, StartStep};
 use super::Docker;
-use super::client::limited;
+use super::client::{Client, limited};
 
 /// How long a pull may be silent. Its whole duration has no limit but the caller's patience.
 const PULL_SILENCE: Duration = Duration::from_secs(120);
@@ -28,49 +28,59 @@ impl Docker {
         on_step: OnStep<'_>,
     ) -> Result<(), EngineError> {
         let image = &container.image;
-        let options = CreateImageOptionsBuilder::default()
-            .from_image(&with_tag(image))
-            .build();
-        let docker = self.client.get()?;
-        let mut progress = std::pin::pin!(docker.create_image(Some(options), None, None));
         tracing::info!(image, "pulling");
-        on_step(StartStep::Pulling { percent: None });
-        let mut layers = Layers::default();
         let mut logged = Instant::now();
-        loop {
-            let step = tokio::select! {
-                step = limited(PULL_SILENCE, progress.try_next()) => step,
-                () = cancel.cancelled() => return Err(EngineError::Cancelled),
-            };
-            match step {
-                Ok(None) => return Ok(()),
-                Ok(Some(step)) => {
-                    // The engine tells of each layer ten times a second; most of that is no news.
-                    if layers.take(&step) {
-                        on_step(StartStep::Pulling {
-                            percent: layers.percent,
-                        });
-                    }
-                    if logged.elapsed() >= PULL_REPORT {
-                        logged = Instant::now();
-                        tracing::info!(image, percent = layers.percent, "pulling");
-                    }
-                }
-                Err(error) => {
-                    let silent = matches!(error, Error::RequestTimeoutError);
-                    return Err(match self.client.explain(error) {
-                        full @ EngineError::OutOfDisk(_) => full,
-                        EngineError::Unavailable(_) if silent => missing(
-                            container,
-                            &format!("no progress for {} s", PULL_SILENCE.as_secs()),
-                        ),
-                        EngineError::Refused(reason) | EngineError::OutOfResources(reason) => {
-                            missing(container, &reason)
-                        }
-                        other => other,
-                    });
+        let fetched = fetch(&self.client, image, |percent| {
+            on_step(StartStep::Pulling { percent });
+            if logged.elapsed() >= PULL_REPORT {
+                logged = Instant::now();
+                tracing::info!(image, percent, "pulling");
+            }
+        });
+        let outcome = tokio::select! {
+            outcome = fetched => outcome,
+            () = cancel.cancelled() => return Err(EngineError::Cancelled),
+        };
+        outcome.map_err(|error| match error {
+            EngineError::Refused(reason) | EngineError::OutOfResources(reason) => {
+                missing(container, &reason)
+            }
+            other => other,
+        })
+    }
+}
+
+/// Fetches an image, and tells how much of it is there (0 to 100, where that is known) as often as
+/// that changes, first of all that it begins. One that cannot be had is [`EngineError::Refused`].
+/// When the future is dropped, so is the pull.
+pub(super) async fn fetch(
+    client: &Client,
+    image: &str,
+    mut on_percent: impl FnMut(Option<u8>),
+) -> Result<(), EngineError> {
+    let options = CreateImageOptionsBuilder::default()
+        .from_image(&with_tag(image))
+        .build();
+    let docker = client.get()?;
+    let mut progress = std::pin::pin!(docker.create_image(Some(options), None, None));
+    on_percent(None);
+    let mut layers = Layers::default();
+    loop {
+        match limited(PULL_SILENCE, progress.try_next()).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(message)) => {
+                // The engine tells of each layer ten times a second; most of that is no news.
+                if layers.take(&message) {
+                    on_percent(layers.percent);
                 }
             }
+            Err(Error::RequestTimeoutError) => {
+                return Err(EngineError::Refused(format!(
+                    "no progress for {} s",
+                    PULL_SILENCE.as_secs()
+                )));
+            }
+            Err(error) => return Err(client.explain(error)),
         }
     }
 }

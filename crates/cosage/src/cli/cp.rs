@@ -1,0 +1,227 @@
+//! `cosage cp`: files between this machine and the home of a desktop, whether it runs or sleeps.
+
+mod down;
+mod up;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{RequestBuilder, Response};
+
+use super::client::{CallError, Client, Target};
+use super::failure::Failure;
+use super::file::STANDARD;
+use super::output::plain;
+use crate::desktop::Uid;
+
+/// `cosage cp`.
+#[derive(Debug, Args)]
+pub struct Cp {
+    /// What is copied: a file or a directory, UID:PATH in the home of a desktop, or - for standard
+    /// input.
+    #[arg(value_name = "SOURCE")]
+    source: String,
+    /// Where it goes: a path, UID:PATH, or - for standard output. Into a directory that is there,
+    /// or whose name ends in '/', it goes under its own name.
+    #[arg(value_name = "DESTINATION")]
+    destination: String,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// One end of a copy.
+#[derive(Debug, PartialEq)]
+enum Place {
+    /// Standard input or output.
+    Standard,
+    /// On this machine.
+    Here(PathBuf),
+    /// In the home of a desktop.
+    There(Uid, HomePath),
+}
+
+/// A path in a home.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct HomePath {
+    /// Its parts, none of which is empty, `.` or `..`.
+    parts: Vec<String>,
+    /// Whether it was written as a directory's.
+    directory: bool,
+}
+
+/// Where a copy goes, for somebody who has only the path as it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    File,
+    Directory,
+}
+
+impl Cp {
+    pub(super) async fn run(&self) -> Result<(), Failure> {
+        let source = parse(&self.source)?;
+        let destination = parse(&self.destination)?;
+        let client = self.target.client()?;
+        match (source, destination) {
+            (Place::There(uid, path), Place::Here(to)) => {
+                down::copy(&client, &uid, &path, &to).await
+            }
+            (Place::There(uid, path), Place::Standard) => {
+                down::print(&client, &uid, &path).await
+            }
+            (Place::Here(from), Place::There(uid, path)) => {
+                up::copy(&client, &from, &uid, path).await
+            }
+            (Place::Standard, Place::There(uid, path)) => {
+                up::copy_standard_input(&client, &uid, &path).await
+            }
+            (Place::There(..), Place::There(..)) => Err(Failure::Usage(
+                "one of the two places has to be on this machine; go by way of a file".to_owned(),
+            )),
+            (Place::Here(_) | Place::Standard, Place::Here(_) | Place::Standard) => {
+                Err(Failure::Usage(
+                    "one of the two places has to be in a desktop's home; it is written as UID:PATH, such as wall:notes.txt"
+                        .to_owned(),
+                ))
+            }
+        }
+    }
+}
+
+/// Reads a place: what stands before the first ':' is a desktop's name, unless it cannot be one.
+/// Write ./a:b for a file of this machine.
+fn parse(text: &str) -> Result<Place, Failure> {
+    if text == STANDARD {
+        return Ok(Place::Standard);
+    }
+    let Some((uid, path)) = text.split_once(':') else {
+        return Ok(Place::Here(PathBuf::from(text)));
+    };
+    match uid.parse::<Uid>() {
+        Ok(uid) => Ok(Place::There(uid, HomePath::parse(path)?)),
+        Err(_) => Ok(Place::Here(PathBuf::from(text))),
+    }
+}
+
+impl HomePath {
+    fn parse(text: &str) -> Result<Self, Failure> {
+        let parts: Vec<String> = text
+            .split('/')
+            .filter(|part| !matches!(*part, "" | "."))
+            .map(str::to_owned)
+            .collect();
+        if parts.iter().any(|part| part == "..") {
+            return Err(Failure::Usage(format!(
+                "'{}' has '..' in it; a path in a home starts at the home and leads down",
+                plain(text)
+            )));
+        }
+        Ok(Self {
+            directory: parts.is_empty() || text.ends_with('/'),
+            parts,
+        })
+    }
+
+    /// The last part; the home itself has none.
+    fn name(&self) -> Option<&str> {
+        self.parts.last().map(String::as_str)
+    }
+
+    /// What is called `name` in this directory.
+    fn join(&self, name: &str) -> Self {
+        let mut parts = self.parts.clone();
+        parts.push(name.to_owned());
+        Self {
+            parts,
+            directory: false,
+        }
+    }
+}
+
+impl std::fmt::Display for HomePath {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.parts.join("/"))
+    }
+}
+
+/// The parts of a path's address in the API.
+fn address<'a>(uid: &'a Uid, path: &'a HomePath) -> impl Iterator<Item = &'a str> {
+    // The home itself is the empty part behind the slash.
+    let home = path.parts.is_empty().then_some("");
+    ["api", "vm", uid.as_str(), "files"]
+        .into_iter()
+        .chain(path.parts.iter().map(String::as_str))
+        .chain(home)
+}
+
+async fn send(
+    client: &Client,
+    uid: &Uid,
+    path: &HomePath,
+    request: RequestBuilder,
+) -> Result<Response, Failure> {
+    match client.send(request).await {
+        Ok(response) => Ok(response),
+        Err(CallError::Refused(refusal)) if refusal.code == "no_such_file" => {
+            Err(Failure::Unknown(format!(
+                "there is no '{}' in the home of '{uid}'",
+                plain(&path.to_string())
+            )))
+        }
+        Err(error) => Err(client.suggest(error, uid).await),
+    }
+}
+
+/// What is at a path; `None` where nothing is.
+async fn look(client: &Client, uid: &Uid, path: &HomePath) -> Result<Option<Kind>, Failure> {
+    let request = client.request(reqwest::Method::GET, address(uid, path));
+    match client.send(request).await {
+        // A file's contents, which began to come, are not read.
+        Ok(response) => Ok(Some(kind(&response))),
+        Err(CallError::Refused(refusal)) if refusal.code == "no_such_file" => Ok(None),
+        Err(error) => Err(client.suggest(error, uid).await),
+    }
+}
+
+/// A directory is answered as its listing, and a file never as JSON.
+fn kind(response: &Response) -> Kind {
+    let json = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
+    if json { Kind::Directory } else { Kind::File }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_desktops_where_a_name_stands_before_the_colon() {
+        let there = |uid: &str, parts: &[&str], directory| {
+            Place::There(
+                uid.parse().unwrap(),
+                HomePath {
+                    parts: parts.iter().map(|part| (*part).to_owned()).collect(),
+                    directory,
+                },
+            )
+        };
+        for (text, place) in [
+            ("wall:a.txt", there("wall", &["a.txt"], false)),
+            ("wall:/a//./b/", there("wall", &["a", "b"], true)),
+            ("wall:", there("wall", &[], true)),
+            ("wall:.", there("wall", &[], true)),
+            ("wall:a:b", there("wall", &["a:b"], false)),
+            ("a.txt", Place::Here("a.txt".into())),
+            ("./wall:a", Place::Here("./wall:a".into())),
+            ("/wall:a", Place::Here("/wall:a".into())),
+            ("-", Place::Standard),
+        ] {
+            assert_eq!(parse(text).unwrap(), place, "{text}");
+        }
+        for wrong in ["wall:..", "wall:a/../b"] {
+            assert!(matches!(parse(wrong), Err(Failure::Usage(_))), "{wrong}");
+        }
+    }
+}
