@@ -1,0 +1,145 @@
+// The service's API, as far as the console calls it. Types are those of /openapi.json.
+import { address } from "./base.ts";
+
+export type Status = "asleep" | "starting" | "ready" | "stopping" | "restarting" | "failed";
+
+/** How far a start is. */
+export interface Progress {
+  step: "queued" | "pulling" | "starting" | "waiting";
+  /** 0 to 100, where it is known. */
+  percent?: number;
+}
+
+export interface Desktop {
+  uid: string;
+  app: string;
+  title: string;
+  status: Status;
+  since: string;
+  created_at: string;
+  started_at?: string;
+  viewers: number;
+  streams: string[];
+  home: boolean;
+  /** Path of its stream, while it is ready. */
+  url?: string;
+  /** When it ends by itself if nothing else happens. */
+  until?: string;
+  /** Why it lives until then, in the service's words. */
+  because: string;
+  progress?: Progress;
+  failure?: string;
+  failure_logs?: string;
+  /** Time of its last picture. */
+  picture?: string;
+}
+
+/** What an app declares about one variable of its environment. */
+export type Variable = {
+  title: string;
+  /** As the container gets it: a list is JSON text. */
+  default: string | null;
+  required: boolean;
+} & (
+  | { type: "text" | "boolean" | "url" | "host" | "urls" }
+  | { type: "integer"; min: number; max: number }
+  | { type: "choice"; options: string[] }
+);
+
+export interface App {
+  name: string;
+  title: string;
+  description: string;
+  /** Path on the service, or empty. */
+  icon: string;
+  aliases: string[];
+  streams: string[];
+  env: Record<string, Variable>;
+  home: boolean;
+  /** Whether its image is there; `null` where that is unknown or it needs none. */
+  available: boolean | null;
+}
+
+export type Environment = Record<string, string | number | boolean | string[]>;
+
+/** What the service refused, or that it could not be reached (`code` is `unreachable`, `status` 0). */
+export class ApiError extends Error {
+  readonly status: number;
+  /** For programs; does not change. */
+  readonly code: string;
+  /** Last lines of a desktop that failed. */
+  readonly logs: string | undefined;
+
+  constructor(status: number, code: string, details: string, logs?: string) {
+    super(details);
+    this.name = "ApiError";
+    this.status = status;
+    this.code = code;
+    this.logs = logs;
+  }
+}
+
+async function call(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
+  const request: RequestInit = { method };
+  if (signal) request.signal = signal;
+  if (body !== undefined) {
+    request.body = JSON.stringify(body);
+    request.headers = { "Content-Type": "application/json" };
+  }
+  let response: Response;
+  try {
+    response = await fetch(address(path), request);
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new ApiError(0, "unreachable", error instanceof Error ? error.message : String(error));
+  }
+  if (response.ok) return response;
+  // A proxy in between answers with a page of its own.
+  const problem = (await response.json().catch(() => ({}))) as { details?: string; code?: string; logs?: string };
+  const details = problem.details ?? `${response.status} ${response.statusText}`;
+  throw new ApiError(response.status, problem.code ?? "unreachable", details, problem.logs);
+}
+
+const read = async <T>(path: string, signal?: AbortSignal): Promise<T> =>
+  (await (await call("GET", path, undefined, signal)).json()) as T;
+
+const of = (uid: string): string => `api/vm/${encodeURIComponent(uid)}`;
+
+export const catalog = (): Promise<App[]> => read("api/catalog");
+
+/** All desktops, also those that sleep; the newest first. */
+export const desktops = (): Promise<Desktop[]> => read("api/vm");
+
+export const desktop = (uid: string): Promise<Desktop> => read(of(uid));
+
+/** Makes sure that a desktop runs; answers when it can be connected to. A known uid needs neither app nor environment. */
+export async function ensure(
+  uid: string,
+  request: { vm?: string; env?: Environment } = {},
+  signal?: AbortSignal,
+): Promise<{ uid: string; url: string }> {
+  const response = await call("POST", `api/vm/any/${encodeURIComponent(uid)}`, request, signal);
+  return (await response.json()) as { uid: string; url: string };
+}
+
+/** Stops a desktop; `forget` deletes its record and its home as well. */
+export async function stop(uid: string, { forget = false } = {}): Promise<void> {
+  await call("DELETE", of(uid) + (forget ? "?forget=true" : ""));
+}
+
+/** The last lines a desktop wrote. */
+export const logs = async (uid: string, lines = 200): Promise<string> =>
+  (await call("GET", `${of(uid)}/logs?lines=${lines}`)).text();
+
+/** Address of a desktop's last kept picture; absent where there is none. */
+export const pictureAddress = ({ uid, picture }: Desktop, width: number): string | undefined =>
+  picture && address(`${of(uid)}/screenshot?last=true&format=jpeg&width=${width}&at=${encodeURIComponent(picture)}`);
+
+/** A name for a new desktop: a UUID, version 4. `crypto.randomUUID` is not there on a page without TLS. */
+export function newUid(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6]! & 0x0f) | 0x40;
+  bytes[8] = (bytes[8]! & 0x3f) | 0x80;
+  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+}

@@ -1,0 +1,86 @@
+// Dialogs: the browser's own, which keep the focus inside, close with Escape and give the focus back.
+import type { ComponentChildren } from "preact";
+import { useEffect, useId, useRef } from "preact/hooks";
+
+import { Icon } from "./icons.tsx";
+import { t } from "./i18n.ts";
+
+export interface DialogProps {
+  title: string;
+  /** The symbol of what it is about. */
+  lead?: ComponentChildren;
+  /** Called however it is closed. */
+  onClose: () => void;
+  /** Buttons below; whatever needs no scrolling. */
+  foot?: ComponentChildren;
+  children: ComponentChildren;
+}
+
+/** A dialog that is open for as long as it is rendered. */
+export function Dialog({ title, lead, onClose, foot, children }: DialogProps) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  const heading = useId();
+  useEffect(() => {
+    const opener = document.activeElement;
+    dialog.current?.showModal();
+    return () => {
+      if (opener instanceof HTMLElement) opener.focus();
+    };
+  }, []);
+  return (
+    <dialog
+      ref={dialog}
+      aria-labelledby={heading}
+      onClose={onClose}
+      onPointerDown={(event) => {
+        // Beside the dialog is its backdrop.
+        if (event.target === dialog.current) dialog.current?.close();
+      }}
+    >
+      <div class="dialog-head">
+        {lead}
+        <h2 id={heading}>{title}</h2>
+        <button type="button" class="button quiet icon-only" aria-label={t("close")} onClick={() => dialog.current?.close()}>
+          <Icon name="close" />
+        </button>
+      </div>
+      <div class="dialog-body">{children}</div>
+      {foot && <div class="dialog-foot">{foot}</div>}
+    </dialog>
+  );
+}
+
+/** Asks before something is lost. */
+export function Confirmation(props: {
+  title: string;
+  text: string;
+  action: string;
+  onConfirm: () => void;
+  onClose: () => void;
+}) {
+  return (
+    <Dialog
+      title={props.title}
+      onClose={props.onClose}
+      foot={
+        <>
+          <button type="button" class="button" onClick={props.onClose}>
+            {t("cancel")}
+          </button>
+          <button
+            type="button"
+            class="button danger"
+            onClick={() => {
+              props.onClose();
+              props.onConfirm();
+            }}
+          >
+            {props.action}
+          </button>
+        </>
+      }
+    >
+      <p>{props.text}</p>
+    </Dialog>
+  );
+}

@@ -1,0 +1,13 @@
+// Where a desktop's streams are.
+
+/**
+ * The WebSocket of a desktop's stream, for a console that is at `from`. `url` is what the service says, a path on itself; whatever the operator's
+ * STREAM_URL_TEMPLATE leaves away (SAGE3 wants it without `/vnc`) is added.
+ */
+export function streamAddress(url: string, stream: string, from: URL): string {
+  const path = url.startsWith(from.pathname) ? url.slice(from.pathname.length) : url.replace(/^\//, "");
+  const socket = new URL(`${path.replace(/\/vnc$/, "")}/${stream}`, from);
+  socket.protocol = from.protocol === "https:" ? "wss:" : "ws:";
+  socket.search = "";
+  return socket.href;
+}
