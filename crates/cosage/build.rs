@@ -1,12 +1,31 @@
-//! Builds `cosage-files`, which the service carries inside itself and gives to the engine: static,
-//! because it runs in a container that has nothing but it.
+//! What the service carries inside itself: `cosage-files`, and the console.
 
 use std::env;
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::Command;
 
+/// Where `npm run build` leaves the console.
+const CONSOLE: &str = "../../web/dist";
+
 fn main() -> Result<(), Box<dyn Error>> {
+    take_console()?;
+    build_files()
+}
+
+/// Lets a release contain the console as it was built last. A debug build reads it when it starts.
+fn take_console() -> Result<(), Box<dyn Error>> {
+    // Cargo would take a directory that is not there for changed each time.
+    std::fs::create_dir_all(CONSOLE)?;
+    if env::var("PROFILE")? == "release" {
+        println!("cargo::rerun-if-changed={CONSOLE}");
+    }
+    Ok(())
+}
+
+/// Builds `cosage-files`, which is given to the engine: static, because it runs in a container that
+/// has nothing but it.
+fn build_files() -> Result<(), Box<dyn Error>> {
     let manifest = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let workspace = manifest.join("../..");
     for source in ["crates/files/src", "crates/files/Cargo.toml", "Cargo.lock"] {

@@ -3,6 +3,7 @@
 mod body;
 mod callback;
 mod catalog;
+mod console;
 mod desktops;
 mod error;
 mod events;
@@ -111,16 +112,21 @@ pub fn router(app: App, which: Routes) -> Router {
                 .route(files::HOME, get(files::read))
                 .route(files::HOME_SLASH, get(files::read));
             // The page's files are part of the binary: it works without the internet.
-            router.merge(SwaggerUi::new("/docs").url("/openapi.json", description))
+            router
+                .merge(SwaggerUi::new("/docs").url("/openapi.json", description))
+                .route("/", get(console::launcher))
+                .route("/operations", get(console::operations))
+                .route("/view/{uid}", get(console::viewer))
+                .route("/assets/{name}", get(console::asset))
+                .fallback(console::missing)
         }
-        Routes::Streams => health.split_for_parts().0,
+        Routes::Streams => health.split_for_parts().0.fallback(no_such_route),
     };
     let cors = app.origins.cors();
     router
         .route("/stream/{key}/{stream}", get(streams::connect))
         // The prefix that SAGE3's development server used.
         .route("/api/vmstream/{key}/{stream}", get(streams::connect))
-        .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(CatchPanicLayer::custom(
             |_: Box<dyn std::any::Any + Send>| {

@@ -6,6 +6,7 @@ pub mod callback;
 pub mod catalog;
 pub mod cli;
 pub mod config;
+pub mod console;
 pub mod desktop;
 pub mod engine;
 pub mod gateway;
