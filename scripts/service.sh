@@ -85,7 +85,7 @@ api_url() { sed -e 's#^0\.0\.0\.0:#127.0.0.1:#' -e 's#^\[::\]:#[::1]:#' -e 's#^#
 how_to_try() {
     cat <<TRY
 
-  Open   $(api_url)/docs
+  Open   $(api_url)/
   Try    curl $(api_url)/api/vm/any/allocate -H 'Content-Type: application/json' -d '{"vm": "firefox", "env": {}}'
 
 TRY

@@ -139,6 +139,7 @@ require_rust() {
     command -v cc >/dev/null || install_packages gcc libc6-dev
 }
 
+# Whatever Node.js there is: the console's packages bring one that is new enough for their tools.
 require_node() {
     local version
     require_command node nodejs
@@ -148,4 +149,29 @@ require_node() {
     ((${version%%.*} >= 18)) || fail "Node.js $version is too old, 18 or newer is needed; install Debian 12's nodejs or a newer one"
 }
 
-build_service() { cd "$repository" && CARGO_TERM_PROGRESS_WHEN=never cargo build --release --locked --bin cosage; }
+# What the console is built from, as one number.
+console_sources() {
+    cd "$repository/web" &&
+        find . \( -path ./node_modules -o -path ./dist \) -prune -o -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum
+}
+
+# The console's tools and libraries, and a Node.js that is new enough for them, whatever Debian's is.
+console_packages() {
+    cd "$repository/web"
+    [[ node_modules/.package-lock.json -nt package-lock.json ]] || npm ci --no-audit --no-fund
+}
+
+# Builds the console when something has changed.
+build_console() {
+    local built=$state_dir/console sources
+    sources=$(console_sources)
+    [[ ! -e $repository/web/dist/index.html || ! -e $built || $(<"$built") != "$sources" ]] || return 0
+    console_packages
+    npm run build
+    echo "$sources" >"$built"
+}
+
+build_service() {
+    (build_console)
+    cd "$repository" && CARGO_TERM_PROGRESS_WHEN=never cargo build --release --locked --bin cosage
+}

@@ -3,7 +3,7 @@
 const paths = {
   close: "M6 6l12 12M18 6 6 18",
   open: "M8 5.5v13l10.5-6.5z",
-  stop: "M7 7h10v10H7z",
+  stop: "M6.5 6.5h11v11h-11z",
   remove: "M4.5 7h15M10 7V4.5h4V7M6.5 7l1 12.5h9l1-12.5M10.5 11v5M13.5 11v5",
   options: "M4 8h9M17 8h3M4 16h3M11 16h9M15 5.5v5M9 13.5v5",
   more: "M5.5 12h.01M12 12h.01M18.5 12h.01",

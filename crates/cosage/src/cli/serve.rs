@@ -78,7 +78,7 @@ async fn serve(config: &Config) -> Result<(), server::ComposeError> {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         environment = config.environment,
-        address = %format_args!("http://{}/docs", config.listen),
+        address = %format_args!("http://{}/", config.listen),
         "CoSage is starting"
     );
     server::run(service, listeners, shutdown).await?;
