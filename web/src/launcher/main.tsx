@@ -1,6 +1,192 @@
+// The launcher: desktops to come back to, and apps to start.
+import { signal } from "@preact/signals";
 import { render } from "preact";
 
 import "../shared/theme.css";
+import "./launcher.css";
+import { ApiError, catalog, stop } from "../shared/api.ts";
+import type { App, Desktop } from "../shared/api.ts";
+import { Confirmation } from "../shared/dialog.tsx";
+import { Desktops } from "../shared/desktops.ts";
+import { t } from "../shared/i18n.ts";
 import { Page } from "../shared/page.tsx";
+import { toast } from "../shared/toast.tsx";
+import { AppCard, DesktopCard } from "./cards.tsx";
+import { LaunchDialog, OptionsDialog } from "./launch-dialog.tsx";
+import { Launching } from "./launching.ts";
+import { recent } from "./recent.ts";
+import type { Raw } from "./values.ts";
 
-render(<Page current="launcher">…</Page>, document.body);
+/** How many desktops are shown before somebody asks for all of them. */
+const few = 8;
+/** From how many apps on a field to search them is worth its place. */
+const many = 9;
+
+const desktops = new Desktops();
+const apps = signal<App[] | undefined>(undefined);
+const problem = signal<ApiError | undefined>(undefined);
+const search = signal("");
+const showAll = signal(false);
+
+/** The one dialog that is open. */
+type Open =
+  | { kind: "options"; app: App; before?: { raw: Record<string, Raw>; details: string } }
+  | { kind: "launch"; launching: Launching; title: string; app: App | undefined; raw?: Record<string, Raw> }
+  | { kind: "stop" | "delete"; desktop: Desktop };
+const open = signal<Open | undefined>(undefined);
+
+const close = () => {
+  open.value = undefined;
+};
+
+async function readCatalog(): Promise<void> {
+  problem.value = undefined;
+  try {
+    apps.value = await catalog();
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    problem.value = error;
+  }
+}
+
+const start = (app: App) => {
+  open.value = { kind: "launch", launching: new Launching({ app, environment: {} }), title: app.title, app };
+};
+
+const restart = (desktop: Desktop, app: App | undefined) => {
+  open.value = { kind: "launch", launching: new Launching({ desktop }), title: desktop.title, app };
+};
+
+function end(desktop: Desktop, forget: boolean): void {
+  stop(desktop.uid, { forget }).catch((error: unknown) => {
+    toast(error instanceof ApiError ? error.message : String(error), "bad");
+  });
+}
+
+const appOf = ({ app }: Desktop): App | undefined => apps.value?.find(({ name }) => name === app);
+
+function Dialogs() {
+  const now = open.value;
+  switch (now?.kind) {
+    case undefined:
+      return null;
+    case "options":
+      return (
+        <OptionsDialog
+          app={now.app}
+          before={now.before}
+          onClose={close}
+          onStart={(launching, raw) => {
+            open.value = { kind: "launch", launching, title: now.app.title, app: now.app, raw };
+          }}
+        />
+      );
+    case "launch": {
+      const { launching, app, raw } = now;
+      const refused = launching.problem.value;
+      if (refused?.code === "invalid_env" && app) {
+        // Back to the form, with the service's own words.
+        queueMicrotask(() => {
+          open.value = { kind: "options", app, before: { raw: raw ?? {}, details: refused.message } };
+        });
+        return null;
+      }
+      const desktop = desktops.all.value?.get(launching.uid);
+      return <LaunchDialog title={now.title} app={app} launching={launching} desktop={desktop} onClose={close} />;
+    }
+    case "stop":
+    case "delete": {
+      const { desktop, kind } = now;
+      return (
+        <Confirmation
+          title={t(`${kind}.title`, { title: desktop.title })}
+          text={[
+            kind === "stop" ? t("stop.text") : t(desktop.home ? "delete.text.home" : "delete.text"),
+            desktop.viewers > 0 ? t("stop.viewers", { n: desktop.viewers }) : "",
+          ].join(" ")}
+          action={t(kind)}
+          onClose={close}
+          onConfirm={() => end(desktop, kind === "delete")}
+        />
+      );
+    }
+  }
+}
+
+function Recent() {
+  const all = desktops.all.value && recent(desktops.all.value.values());
+  if (!all?.length) return null;
+  const shown = showAll.value ? all : all.slice(0, few);
+  return (
+    <section aria-labelledby="recent">
+      <h2 id="recent">{t("recent")}</h2>
+      <ul class="cards desktops">
+        {shown.map((desktop) => (
+          <DesktopCard
+            key={desktop.uid}
+            desktop={desktop}
+            app={appOf(desktop)}
+            onStart={() => restart(desktop, appOf(desktop))}
+            onStop={() => (open.value = { kind: "stop", desktop })}
+            onDelete={() => (open.value = { kind: "delete", desktop })}
+          />
+        ))}
+      </ul>
+      {all.length > few && (
+        <button type="button" class="button" onClick={() => (showAll.value = !showAll.value)}>
+          {showAll.value ? t("recent.fewer") : t("recent.all", { n: all.length })}
+        </button>
+      )}
+    </section>
+  );
+}
+
+function Apps() {
+  const wanted = search.value.trim().toLowerCase();
+  const found = apps.value?.filter(({ name, title, description, aliases }) =>
+    [name, title, description, ...aliases].some((text) => text.toLowerCase().includes(wanted)),
+  );
+  return (
+    <section aria-labelledby="apps">
+      <div class="section-head">
+        <h2 id="apps">{t("apps")}</h2>
+        {(apps.value?.length ?? 0) >= many && (
+          <input
+            class="input search"
+            type="search"
+            aria-label={t("apps.search")}
+            placeholder={t("apps.search")}
+            value={search.value}
+            onInput={({ currentTarget }) => (search.value = currentTarget.value)}
+          />
+        )}
+      </div>
+      {problem.value && (
+        <div class="empty" role="alert">
+          <p>{t("unreachable", { details: problem.value.message })}</p>
+          <button type="button" class="button" onClick={() => void readCatalog()}>
+            {t("retry")}
+          </button>
+        </div>
+      )}
+      {found?.length === 0 && <p class="empty">{t("apps.none")}</p>}
+      <ul class="cards apps" aria-busy={!apps.value && !problem.value}>
+        {found?.map((app) => (
+          <AppCard key={app.name} app={app} onStart={() => start(app)} onOptions={() => (open.value = { kind: "options", app })} />
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+const Launcher = () => (
+  <Page current="launcher" connected={desktops.connected.value}>
+    <h1 class="visually-hidden">{t("launcher.heading")}</h1>
+    <Recent />
+    <Apps />
+    <Dialogs />
+  </Page>
+);
+
+void readCatalog();
+render(<Launcher />, document.body);

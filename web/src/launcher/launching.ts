@@ -1,0 +1,77 @@
+// One start of a desktop, from the click to the viewer's page.
+import { signal } from "@preact/signals";
+
+import { ApiError, ensure, newUid, stop } from "../shared/api.ts";
+import type { App, Desktop, Environment } from "../shared/api.ts";
+import { address, viewAddress } from "../shared/base.ts";
+import { handOver } from "../shared/handover.ts";
+
+/** What is started: a new desktop of an app, or one that is there already. */
+export type Subject = { app: App; environment: Environment } | { desktop: Desktop };
+
+export class Launching {
+  readonly uid: string;
+  readonly problem = signal<ApiError | undefined>(undefined);
+  readonly #subject: Subject;
+  #call = new AbortController();
+
+  constructor(subject: Subject) {
+    this.#subject = subject;
+    // A name of our own, so that the service's events can be followed before its answer is there.
+    this.uid = "desktop" in subject ? subject.desktop.uid : newUid();
+    void this.start();
+  }
+
+  /** Asks the service, and goes to the desktop when it is there. */
+  async start(): Promise<void> {
+    this.problem.value = undefined;
+    this.#call = new AbortController();
+    fetchViewer();
+    const request = "app" in this.#subject ? { vm: this.#subject.app.name, env: this.#subject.environment } : {};
+    try {
+      const { url } = await ensure(this.uid, request, this.#call.signal);
+      handOver(this.uid, url);
+      location.assign(viewAddress(this.uid));
+    } catch (error) {
+      if (error instanceof ApiError) this.problem.value = error;
+      else if (!this.#call.signal.aborted) throw error;
+    }
+  }
+
+  /** Lets it go on by itself. */
+  leave(): void {
+    this.#call.abort();
+  }
+
+  /** Calls it off. Of a new desktop nothing is left. */
+  async cancel(): Promise<void> {
+    this.#call.abort();
+    try {
+      await stop(this.uid, { forget: "app" in this.#subject });
+    } catch (error) {
+      // It was not even made.
+      if (!(error instanceof ApiError && error.status === 404)) throw error;
+    }
+  }
+}
+
+let fetched = false;
+
+/** Loads what the viewer's page needs while the desktop starts. */
+export function fetchViewer(): void {
+  if (fetched) return;
+  fetched = true;
+  const files = document.querySelector<HTMLMetaElement>('meta[name="viewer-assets"]')?.content.split(" ") ?? [];
+  for (const file of files.filter(Boolean)) {
+    const link = document.createElement("link");
+    link.href = address(file);
+    link.crossOrigin = "";
+    if (file.endsWith(".css")) {
+      link.rel = "preload";
+      link.as = "style";
+    } else {
+      link.rel = "modulepreload";
+    }
+    document.head.append(link);
+  }
+}
