@@ -7,6 +7,8 @@ import { t } from "./i18n.ts";
 
 export interface DialogProps {
   title: string;
+  /** A drawer stands at the side and is as high as the window. */
+  kind?: "dialog" | "drawer";
   /** The symbol of what it is about. */
   lead?: ComponentChildren;
   /** Called however it is closed. */
@@ -17,7 +19,7 @@ export interface DialogProps {
 }
 
 /** A dialog that is open for as long as it is rendered. */
-export function Dialog({ title, lead, onClose, foot, children }: DialogProps) {
+export function Dialog({ title, kind = "dialog", lead, onClose, foot, children }: DialogProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const heading = useId();
   useEffect(() => {
@@ -30,6 +32,7 @@ export function Dialog({ title, lead, onClose, foot, children }: DialogProps) {
   return (
     <dialog
       ref={dialog}
+      class={kind}
       aria-labelledby={heading}
       onClose={onClose}
       onPointerDown={(event) => {

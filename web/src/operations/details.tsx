@@ -1,0 +1,109 @@
+// Everything about one desktop: why it is kept alive, and what it wrote.
+import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+
+import { ApiError, logs as readLogs, pictureAddress } from "../shared/api.ts";
+import type { Desktop } from "../shared/api.ts";
+import { viewAddress } from "../shared/base.ts";
+import { because } from "../shared/because.ts";
+import { now } from "../shared/clock.ts";
+import { Dialog } from "../shared/dialog.tsx";
+import { relativeTime } from "../shared/format.ts";
+import { language, t } from "../shared/i18n.ts";
+import { Icon } from "../shared/icons.tsx";
+import { isStarting, ProgressBar, StatusBadge } from "../shared/status.tsx";
+
+export function Details(props: { desktop: Desktop; onStop: () => void; onDelete: () => void; onClose: () => void }) {
+  const { desktop } = props;
+  const text = useSignal("");
+  const problem = useSignal("");
+
+  const read = async () => {
+    problem.value = "";
+    try {
+      text.value = await readLogs(desktop.uid);
+    } catch (error) {
+      text.value = desktop.failure_logs ?? "";
+      if (error instanceof ApiError && error.code !== "not_running") problem.value = error.message;
+    }
+  };
+  // Whatever happens to it, it may have said something about it.
+  useEffect(() => void read(), [desktop.uid, desktop.status]);
+
+  const picture = pictureAddress(desktop, 480);
+  const running = desktop.status !== "asleep" && desktop.status !== "failed";
+  const moment = (when: string) => (
+    <time dateTime={when} title={new Date(when).toLocaleString(language.value)}>
+      {relativeTime(when, now.value, language.value)}
+    </time>
+  );
+  return (
+    <Dialog
+      title={desktop.title}
+      kind="drawer"
+      onClose={props.onClose}
+      foot={
+        <>
+          <button type="button" class="button" onClick={props.onDelete}>
+            <Icon name="remove" /> {t("delete")}
+          </button>
+          <button type="button" class="button" disabled={!running || desktop.status === "stopping"} onClick={props.onStop}>
+            <Icon name="stop" /> {t("stop")}
+          </button>
+          <a class="button primary" href={viewAddress(desktop.uid)}>
+            <Icon name="screen" /> {t("open")}
+          </a>
+        </>
+      }
+    >
+      {picture && <img class="picture" src={picture} alt={t("details.picture")} />}
+      <p class="why" role="status">
+        <StatusBadge status={desktop.status} /> {because(desktop)}
+      </p>
+      {isStarting(desktop) && <ProgressBar progress={desktop.progress} />}
+      {desktop.failure && <p class="problem">{desktop.failure}</p>}
+      <dl>
+        <dt>{t("details.uid")}</dt>
+        <dd>{desktop.uid}</dd>
+        <dt>{t("details.app")}</dt>
+        <dd>{desktop.app}</dd>
+        <dt>{t("column.viewers")}</dt>
+        <dd>{desktop.viewers}</dd>
+        <dt>{t("details.created")}</dt>
+        <dd>{moment(desktop.created_at)}</dd>
+        {desktop.started_at && (
+          <>
+            <dt>{t("details.started")}</dt>
+            <dd>{moment(desktop.started_at)}</dd>
+          </>
+        )}
+        <dt>{t("column.until")}</dt>
+        <dd>{desktop.until ? moment(desktop.until) : t("details.never")}</dd>
+        <dt>{t("details.streams")}</dt>
+        <dd>{desktop.streams.join(", ")}</dd>
+        <dt>{t("details.home")}</dt>
+        <dd>{t(desktop.home ? "details.home.yes" : "details.home.no")}</dd>
+      </dl>
+      <section class="log">
+        <div class="log-head">
+          <h3 class="label">{t("details.logs")}</h3>
+          <button type="button" class="button quiet" disabled={!running} onClick={() => void read()}>
+            {t("details.logs.again")}
+          </button>
+        </div>
+        {problem.value && (
+          <p class="problem" role="alert">
+            {problem.value}
+          </p>
+        )}
+        {text.value ? (
+          <pre class="logs" tabIndex={0} aria-label={t("details.logs")}>
+            {text.value}
+          </pre>
+        ) : (
+          <p class="hint">{t("details.logs.none")}</p>
+        )}
+      </section>
+    </Dialog>
+  );
+}
