@@ -27,7 +27,7 @@ export function DesktopCard(props: {
   const { desktop, app } = props;
   const picture = pictureAddress(desktop, 480);
   const name = `${desktop.title}, ${shortName(desktop.uid)}`;
-  const age = relativeTime(desktop.since, now.value, language.value);
+  const age = relativeTime(desktop.since, now.value, language.value, "narrow");
   const open = (event: MouseEvent) => {
     if (desktop.url) handOver(desktop.uid, desktop.url);
     // What sleeps is started here, where its progress is shown; a new tab does that by itself.
@@ -42,12 +42,13 @@ export function DesktopCard(props: {
           {picture ? <img src={picture} alt="" loading="lazy" decoding="async" /> : <AppIcon app={app ?? { icon: "", title: desktop.title }} />}
         </span>
         <span class="title">
-          <strong>{desktop.title}</strong> <span class="hint">{shortName(desktop.uid)}</span>
+          <strong>{desktop.title}</strong> <span class="hint">
+            {shortName(desktop.uid)} · {age}
+          </span>
         </span>
       </a>
       <div class="line">
         <StatusBadge status={desktop.status} />
-        {isStarting(desktop) ? null : <span class="hint age">{age}</span>}
         <span class="actions">
           {desktop.status !== "asleep" && desktop.status !== "failed" && (
             <button

@@ -11,17 +11,19 @@ export interface FieldProps {
   variable: Variable;
   value: Raw;
   problem: string | undefined;
+  autofocus: boolean;
   onChange: (value: Raw) => void;
 }
 
 /** A variable, asked for in the way that suits its type. */
-export function Field({ name, variable, value, problem, onChange }: FieldProps) {
+export function Field({ name, variable, value, problem, autofocus, onChange }: FieldProps) {
   const id = useId();
   const title = variable.title || name;
   const help = hint(variable);
   const described = [problem && `${id}-problem`, help && `${id}-hint`].filter(Boolean).join(" ");
   const common = {
     name,
+    autofocus,
     ...(described && { "aria-describedby": described }),
     ...(problem && { "aria-invalid": "true" as const }),
     ...(variable.required && variable.default === null && { "aria-required": "true" as const }),
@@ -88,7 +90,7 @@ export function Field({ name, variable, value, problem, onChange }: FieldProps) 
   );
 }
 
-function Rows(props: { common: object; title: string; rows: string[]; onChange: (rows: string[]) => void }) {
+function Rows(props: { common: { autofocus: boolean }; title: string; rows: string[]; onChange: (rows: string[]) => void }) {
   const { rows, onChange } = props;
   const focus = (list: Element | null | undefined, index: number) =>
     requestAnimationFrame(() => list?.querySelectorAll("input")[index]?.focus());
@@ -105,6 +107,7 @@ function Rows(props: { common: object; title: string; rows: string[]; onChange: 
               class="input"
               {...props.common}
               {...urlInput}
+              autofocus={index === 0 && props.common.autofocus}
               aria-label={`${props.title}, ${index + 1}`}
               value={row}
               onInput={({ currentTarget }) => onChange(rows.with(index, currentTarget.value))}

@@ -49,6 +49,7 @@ export function OptionsDialog(props: {
     <Dialog
       title={app.title}
       lead={<AppIcon app={app} />}
+      focus="content"
       onClose={props.onClose}
       foot={
         <>
@@ -67,9 +68,10 @@ export function OptionsDialog(props: {
             {problems.value[""]}
           </p>
         )}
-        {variables.map(([name, variable]) => (
+        {variables.map(([name, variable], index) => (
           <Field
             key={name}
+            autofocus={index === 0}
             name={name}
             variable={variable}
             value={raw.value[name] ?? ""}

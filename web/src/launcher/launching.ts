@@ -62,11 +62,13 @@ export function fetchViewer(): void {
   if (fetched) return;
   fetched = true;
   const files = document.querySelector<HTMLMetaElement>('meta[name="viewer-assets"]')?.content.split(" ") ?? [];
-  for (const file of files.filter(Boolean)) {
+  const there = new Set(Array.from(document.querySelectorAll("link"), ({ href }) => href));
+  for (const href of files.filter(Boolean).map(address)) {
+    if (there.has(href)) continue;
     const link = document.createElement("link");
-    link.href = address(file);
+    link.href = href;
     link.crossOrigin = "";
-    if (file.endsWith(".css")) {
+    if (href.endsWith(".css")) {
       link.rel = "preload";
       link.as = "style";
     } else {

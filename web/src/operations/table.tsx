@@ -71,7 +71,7 @@ export function Table(props: TableProps) {
           {columns.map((column) => (
             <th
               key={column}
-              class={`${column} ${numbers.has(column) ? "number" : ""}`}
+              class={`of-${column} ${numbers.has(column) ? "number" : ""}`}
               aria-sort={props.order.column === column ? props.order.direction : "none"}
             >
               <button type="button" onClick={() => props.onOrder(column)}>
@@ -106,7 +106,7 @@ export function Table(props: TableProps) {
 /** The place of rows that are not in the page. */
 const Space = ({ rows, height }: { rows: number; height: number }) => (
   <tr aria-hidden="true">
-    <td colSpan={columns.length + 2} class="space" style={{ height: `${rows * height}px` }} />
+    <td class="space" style={{ height: `${rows * height}px` }} />
   </tr>
 );
 
@@ -148,25 +148,25 @@ function Row(props: {
           onChange={({ currentTarget }) => props.onSelect(currentTarget.checked)}
         />
       </td>
-      <th scope="row" class="desktop">
+      <th scope="row" class="of-desktop">
         <a href={viewAddress(desktop.uid)} title={t("operations.open", { name })}>
           {desktop.title}
         </a>
         <span class="hint">{desktop.uid}</span>
       </th>
-      <td class="status-cell">
+      <td class="of-status">
         <StatusBadge status={desktop.status} />
         {desktop.progress && <span class="hint">{progressText(desktop.progress)}</span>}
       </td>
-      <td class="number viewers">{desktop.status === "ready" ? desktop.viewers : <Nothing />}</td>
-      <td class="number cpu">
+      <td class="number of-viewers">{desktop.status === "ready" ? desktop.viewers : <Nothing />}</td>
+      <td class="number of-cpu">
         {usage ? new Intl.NumberFormat(lang, { style: "percent" }).format(usage.cpu) : <Nothing />}
       </td>
-      <td class="number memory">
-        {usage?.memory_limit ? <Meter value={usage.memory} limit={usage.memory_limit} /> : null}
+      <td class="number of-memory">
         {amount(usage?.memory)}
+        {usage?.memory_limit ? <Meter value={usage.memory} limit={usage.memory_limit} /> : null}
       </td>
-      <td class="number network">
+      <td class="number of-network">
         {usage ? (
           <>
             <span>↓ {t("rate", { amount: bytes(usage.received, lang) })}</span>
@@ -176,8 +176,8 @@ function Row(props: {
           <Nothing />
         )}
       </td>
-      <td class="number age">{duration((now.value - bornAt(desktop)) / 1000, lang)}</td>
-      <td class="number until">{desktop.until ? relativeTime(desktop.until, now.value, lang, "narrow") : <Nothing />}</td>
+      <td class="number of-age">{duration((now.value - bornAt(desktop)) / 1000, lang)}</td>
+      <td class="number of-until">{desktop.until ? relativeTime(desktop.until, now.value, lang, "narrow") : <Nothing />}</td>
       <td class="do">
         <button type="button" class="button quiet icon-only" aria-label={t("operations.details", { name })} title={t("details")} onClick={props.onDetails}>
           <Icon name="logs" />

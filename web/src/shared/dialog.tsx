@@ -11,6 +11,8 @@ export interface DialogProps {
   kind?: "dialog" | "drawer";
   /** The symbol of what it is about. */
   lead?: ComponentChildren;
+  /** What has the focus at first: the title, which is then read out, or what has `autofocus` in it. */
+  focus?: "title" | "content";
   /** Called however it is closed. */
   onClose: () => void;
   /** Buttons below; whatever needs no scrolling. */
@@ -19,7 +21,7 @@ export interface DialogProps {
 }
 
 /** A dialog that is open for as long as it is rendered. */
-export function Dialog({ title, kind = "dialog", lead, onClose, foot, children }: DialogProps) {
+export function Dialog({ title, kind = "dialog", focus = "title", lead, onClose, foot, children }: DialogProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const heading = useId();
   useEffect(() => {
@@ -42,7 +44,9 @@ export function Dialog({ title, kind = "dialog", lead, onClose, foot, children }
     >
       <div class="dialog-head">
         {lead}
-        <h2 id={heading}>{title}</h2>
+        <h2 id={heading} tabIndex={-1} autofocus={focus === "title"}>
+          {title}
+        </h2>
         <button type="button" class="button quiet icon-only" aria-label={t("close")} onClick={() => dialog.current?.close()}>
           <Icon name="close" />
         </button>
@@ -64,10 +68,11 @@ export function Confirmation(props: {
   return (
     <Dialog
       title={props.title}
+      focus="content"
       onClose={props.onClose}
       foot={
         <>
-          <button type="button" class="button" onClick={props.onClose}>
+          <button type="button" class="button" autofocus onClick={props.onClose}>
             {t("cancel")}
           </button>
           <button
