@@ -18,7 +18,7 @@ import { recent } from "./recent.ts";
 import type { Raw } from "./values.ts";
 
 /** How many desktops are shown before somebody asks for all of them. */
-const few = 8;
+const few = 4;
 /** From how many apps on a field to search them is worth its place. */
 const many = 9;
 
