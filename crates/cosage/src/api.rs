@@ -102,7 +102,8 @@ pub fn router(app: App, which: Routes) -> Router {
         .routes(routes!(screenshot::screenshot))
         .routes(routes!(files::read, files::write, files::remove))
         .routes(routes!(callback::report))
-        .routes(routes!(catalog::list));
+        .routes(routes!(catalog::list))
+        .routes(routes!(catalog::icon));
     let router = match which {
         Routes::All => {
             let (router, mut description) = api.split_for_parts();

@@ -8,6 +8,7 @@
 
 mod environment;
 mod handle;
+mod icon;
 mod launch;
 mod read;
 
@@ -22,6 +23,7 @@ use crate::text::{did_you_mean, excerpt, nearest};
 
 pub use environment::{ENVIRONMENT_MAX_BYTES, EnvironmentError, EnvironmentProblem, Undeclared};
 pub use handle::{CatalogHandle, CatalogLoadError, CatalogSource};
+pub use icon::Icon;
 pub use launch::{LaunchContext, LaunchError};
 pub use read::{CatalogDefaults, CatalogError, CatalogErrors, FirstViewer};
 
@@ -34,8 +36,8 @@ pub struct App {
     pub title: String,
     /// One sentence on what it is.
     pub description: String,
-    /// A file name below the catalogue's directory, or a `data:` URL; empty for none.
-    pub icon: String,
+    /// Its picture, where it has one.
+    pub icon: Option<Icon>,
     /// Further names it answers to.
     pub aliases: Vec<String>,
     /// Where it comes from.
@@ -47,6 +49,16 @@ pub struct App {
     pub environment: BTreeMap<String, Variable>,
     /// When it is given up or stopped.
     pub timers: Timers,
+}
+
+impl App {
+    /// Whether its desktops have a volume that outlives their containers.
+    pub fn has_home(&self) -> bool {
+        match &self.source {
+            Source::Container(source) => source.home.is_some(),
+            Source::Remote { .. } => false,
+        }
+    }
 }
 
 /// What an app is made of.

@@ -5,6 +5,7 @@ pub mod camera;
 mod driver;
 pub mod events;
 pub mod failure;
+mod images;
 pub mod keys;
 pub mod launch;
 pub mod lease;

@@ -427,6 +427,9 @@ pub trait Engine: Send + Sync + 'static {
     /// there is a success.
     async fn delete_home(&self, uid: &Uid) -> Result<(), EngineError>;
 
+    /// Whether the image is there, so that a start need not fetch it.
+    async fn has_image(&self, image: &str) -> Result<bool, EngineError>;
+
     /// Whether the engine answers.
     async fn ping(&self) -> Result<(), EngineError>;
 

@@ -16,7 +16,7 @@ use super::App;
 use super::body::JsonObject;
 use super::error::{ApiError, ErrorBody};
 use super::params::{Name, Params, UidPath};
-use crate::catalog::{App as CatalogApp, Catalog, Source};
+use crate::catalog::Catalog;
 use crate::desktop::Uid;
 use crate::desktop::failure::FailReason;
 use crate::desktop::lease::EndReason;
@@ -333,7 +333,7 @@ pub(super) fn describe<'a>(app: &App, catalog: &'a Catalog, view: &'a View) -> D
             (None, Some(entry)) => entry.streams.keys().map(String::as_str).collect(),
             (None, None) => Vec::new(),
         },
-        home: entry.is_some_and(|entry| has_home(entry)),
+        home: entry.is_some_and(|entry| entry.has_home()),
         status,
         since: view.since,
         created_at: view.record.created_at,
@@ -346,13 +346,6 @@ pub(super) fn describe<'a>(app: &App, catalog: &'a Catalog, view: &'a View) -> D
         picture: view.picture,
         failure: view.failure.as_ref().map(ToString::to_string),
         failure_logs: view.failure.as_ref().and_then(FailReason::logs),
-    }
-}
-
-fn has_home(entry: &CatalogApp) -> bool {
-    match &entry.source {
-        Source::Container(container) => container.home.is_some(),
-        Source::Remote { .. } => false,
     }
 }
 

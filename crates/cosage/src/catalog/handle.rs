@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use super::{Catalog, CatalogDefaults, CatalogErrors};
 
@@ -45,7 +46,13 @@ impl CatalogSource {
                         reason: error.to_string(),
                     }
                 })?;
-                Ok(Catalog::parse(&text, &self.to_string(), defaults)?)
+                let directory = path.parent().unwrap_or(Path::new(""));
+                Ok(Catalog::parse_in(
+                    directory,
+                    &text,
+                    &self.to_string(),
+                    defaults,
+                )?)
             }
         }
     }
@@ -86,6 +93,7 @@ pub struct CatalogHandle {
     source: CatalogSource,
     defaults: CatalogDefaults,
     current: ArcSwap<Catalog>,
+    replaced: Notify,
 }
 
 impl CatalogHandle {
@@ -100,6 +108,7 @@ impl CatalogHandle {
             source,
             defaults,
             current: ArcSwap::from_pointee(catalog),
+            replaced: Notify::new(),
         })
     }
 
@@ -110,12 +119,19 @@ impl CatalogHandle {
             source: CatalogSource::Embedded,
             defaults: CatalogDefaults::default(),
             current: ArcSwap::from_pointee(catalog),
+            replaced: Notify::new(),
         }
     }
 
     /// The catalogue as it is now.
     pub fn current(&self) -> Arc<Catalog> {
         self.current.load_full()
+    }
+
+    /// Returns when the catalogue has been replaced since this was last waited for. One waits at a
+    /// time.
+    pub async fn replaced(&self) {
+        self.replaced.notified().await;
     }
 
     /// Where it is read from.
@@ -130,6 +146,7 @@ impl CatalogHandle {
             Ok(catalog) => {
                 tracing::info!(source = %self.source, apps = catalog.apps.len(), "catalogue read again");
                 self.current.store(Arc::new(catalog));
+                self.replaced.notify_one();
                 Ok(())
             }
             Err(error) => {

@@ -7,6 +7,7 @@ mod variables;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,6 +119,31 @@ impl Catalog {
         origin: &str,
         defaults: &CatalogDefaults,
     ) -> Result<Self, CatalogErrors> {
+        let place = Origin {
+            directory: None,
+            defaults,
+        };
+        Self::read(text, origin, &place)
+    }
+
+    /// The same of a file in `directory`, below which its apps' icons may be.
+    ///
+    /// # Errors
+    /// As [`Catalog::parse`]; an icon that cannot be read is one of them.
+    pub fn parse_in(
+        directory: &Path,
+        text: &str,
+        origin: &str,
+        defaults: &CatalogDefaults,
+    ) -> Result<Self, CatalogErrors> {
+        let place = Origin {
+            directory: Some(directory),
+            defaults,
+        };
+        Self::read(text, origin, &place)
+    }
+
+    fn read(text: &str, origin: &str, place: &Origin<'_>) -> Result<Self, CatalogErrors> {
         let mut problems = Problems { found: Vec::new() };
         let (document, syntax_errors) = DeTable::parse_recoverable(text);
         for error in &syntax_errors {
@@ -125,7 +151,7 @@ impl Catalog {
         }
         // What was recovered from broken syntax would only give errors that are not there.
         let catalog = if syntax_errors.is_empty() {
-            read_catalog(&document, defaults, &mut problems)
+            read_catalog(&document, place, &mut problems)
         } else {
             Self::default()
         };
@@ -139,7 +165,7 @@ impl Catalog {
 
 fn read_catalog(
     document: &Spanned<DeTable<'_>>,
-    defaults: &CatalogDefaults,
+    origin: &Origin<'_>,
     problems: &mut Problems,
 ) -> Catalog {
     let mut root = Fields::new("the catalogue", document.get_ref(), document.span());
@@ -171,7 +197,7 @@ fn read_catalog(
             name: name.get_ref(),
             span: name.span(),
         };
-        if let Some((app, app_aliases)) = app::read(&named, table, defaults, problems) {
+        if let Some((app, app_aliases)) = app::read(&named, table, origin, problems) {
             aliases.extend(
                 app_aliases
                     .into_iter()
@@ -208,6 +234,13 @@ fn unique_aliases(
         }
     }
     unique
+}
+
+/// What a catalogue's text does not say.
+struct Origin<'a> {
+    /// Where the files are that it names; `None` for one that is not in a file itself.
+    directory: Option<&'a Path>,
+    defaults: &'a CatalogDefaults,
 }
 
 /// A table's name and where it stands.

@@ -164,6 +164,16 @@ fn each_mistake_is_named_at_its_place_with_what_would_be_right() {
         ("gpu = \"yes\"", "app.one.gpu must be true or false"),
         ("build = \"../elsewhere\"", "below the catalogue's own"),
         ("icon = \"/etc/passwd\"", "below the catalogue's directory"),
+        ("icon = \"one.txt\"", "name ends in one of: svg, png"),
+        ("icon = \"one.svg\"", "this catalogue has no directory"),
+        (
+            "icon = \"data:text/html,x\"",
+            "app.one.icon is not a \"data:\" URL of a picture",
+        ),
+        (
+            "icon = \"data:image/png;base64,%\"",
+            "is not a \"data:\" URL of a picture",
+        ),
         ("extra_hosts = [\"db\"]", "'db' is not \"name:address\""),
         (
             "extra_hosts = [\"db:nowhere\"]",
@@ -763,5 +773,44 @@ proptest! {
                 "undeclared but taken: {:?}", environment
             );
         }
+    }
+}
+
+#[test]
+fn icons_are_part_of_the_catalogue_or_files_beside_it() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join("icons")).unwrap();
+    std::fs::write(directory.path().join("icons/one.PNG"), "picture").unwrap();
+    let parse = |lines: &str| {
+        let defaults = CatalogDefaults::default();
+        Catalog::parse_in(directory.path(), &one_with(lines), "c", &defaults)
+            .map(|catalog| catalog.apps["one"].icon.clone())
+            .map_err(|errors| errors.to_string())
+    };
+    let bytes = |icon: Result<Option<Icon>, String>| icon.unwrap().unwrap().bytes;
+    assert_eq!(parse(""), Ok(None));
+    let file = parse("icon = \"icons/one.PNG\"").unwrap().unwrap();
+    assert_eq!(
+        (file.media_type, &*file.bytes),
+        ("image/png", &b"picture"[..])
+    );
+    assert_eq!(
+        bytes(parse("icon = \"data:image/svg+xml,%3Csvg/%3E\"")),
+        "<svg/>"
+    );
+    assert_eq!(
+        bytes(parse("icon = \"data:image/png;base64,cGljdHVyZQ==\"")),
+        file.bytes
+    );
+    let missing = parse("icon = \"icons/none.svg\"").unwrap_err();
+    assert!(
+        missing.starts_with("c:3:8: app.one.icon cannot be read: "),
+        "{missing}"
+    );
+    std::fs::write(directory.path().join("large.svg"), vec![b' '; 300 << 10]).unwrap();
+    let large = parse("icon = \"large.svg\"").unwrap_err();
+    assert!(large.contains("is larger than 256 KiB"), "{large}");
+    for app in built_in().apps.values() {
+        assert!(app.icon.is_some(), "{} has no icon", app.name);
     }
 }

@@ -16,6 +16,7 @@ use super::camera::Camera;
 use super::driver::{self, Handle, Message, Refusal};
 use super::events::Events;
 use super::failure::FailReason;
+use super::images::Images;
 use super::keys::KeyTable;
 use super::launch::Probe;
 use super::lease::Lease;
@@ -24,7 +25,7 @@ use super::usage::Meter;
 use super::view::View;
 use super::{DesktopRecord, Environment, StreamKey, Uid};
 use crate::catalog::{
-    App, CatalogHandle, EnvironmentError, LaunchContext, Timers, Undeclared, UnknownApp,
+    App, CatalogHandle, EnvironmentError, LaunchContext, Source, Timers, Undeclared, UnknownApp,
 };
 use crate::engine::home::{Home, HomeError};
 use crate::engine::{Engine, EngineError, LogStream};
@@ -77,7 +78,8 @@ pub(super) struct Shared {
     pub(super) camera: Arc<dyn Camera>,
     pub(super) keys: Arc<KeyTable>,
     pub(super) settings: Settings,
-    catalog: Arc<CatalogHandle>,
+    pub(super) catalog: Arc<CatalogHandle>,
+    pub(super) images: Images,
     desktops: RwLock<HashMap<Uid, Handle>>,
     /// Why the engine does not answer, while it does not.
     pub(super) outage: ArcSwapOption<String>,
@@ -171,6 +173,7 @@ impl Manager {
             keys,
             settings,
             catalog,
+            images: Images::default(),
             desktops: RwLock::default(),
             outage: ArcSwapOption::from_pointee("it was not asked yet".to_owned()),
             compared: watch::Sender::new(false),
@@ -210,8 +213,19 @@ impl Manager {
             };
             let (reply, answer) = oneshot::channel();
             handle.send(Message::Ensure(reply));
-            match answer.await.unwrap_or(Err(Refusal::Gone)) {
-                Ok(key) => return Ok(Ensured { uid, key }),
+            let answer = answer.await.unwrap_or(Err(Refusal::Gone));
+            if let Err(Refusal::Failed(FailReason::Engine(EngineError::ImageMissing {
+                image,
+                ..
+            }))) = &answer
+            {
+                self.shared.images.note(image, false);
+            }
+            match answer {
+                Ok(key) => {
+                    self.shared.image_was_used(&handle.view().record.app);
+                    return Ok(Ensured { uid, key });
+                }
                 Err(Refusal::Gone) if self.shared.ended.is_cancelled() => {
                     return Err(FailReason::ShuttingDown.into());
                 }
@@ -430,6 +444,15 @@ impl Manager {
 impl Shared {
     pub(super) fn app(&self, name: &str) -> Option<Arc<App>> {
         self.catalog.current().app(name).cloned()
+    }
+
+    /// What was started has its image.
+    fn image_was_used(&self, app: &str) {
+        if let Some(app) = self.app(app)
+            && let Source::Container(source) = &app.source
+        {
+            self.images.note(&source.image, true);
+        }
     }
 
     pub(super) fn get(&self, uid: &Uid) -> Option<Handle> {

@@ -31,6 +31,7 @@ pub async fn watch(manager: Manager) {
                 Some(EngineEvent::Exited(id, exit)) => manager.ended(&id, exit),
                 None => return,
             },
+            () = manager.shared.catalog.replaced() => manager.look_at_images_aside(),
             _ = clock.tick() => manager.compare_aside(),
         }
     }
@@ -51,6 +52,7 @@ impl Manager {
                     tracing::info!("the container engine answers");
                 }
                 self.shared.compared.send_replace(true);
+                self.look_at_images_aside();
             }
             Err(error) => {
                 tracing::warn!(%error, "desktops could not be compared with the container engine");

@@ -376,6 +376,17 @@ impl Engine for Docker {
         self.delete_homes(uid, None).await
     }
 
+    async fn has_image(&self, image: &str) -> Result<bool, EngineError> {
+        let docker = self.client.get()?;
+        match limited(READ_LIMIT, docker.inspect_image(image)).await {
+            Ok(_) => Ok(true),
+            Err(error) => match sort(&error) {
+                Refusal::ImageMissing | Refusal::Missing => Ok(false),
+                _ => Err(self.client.explain(error)),
+            },
+        }
+    }
+
     async fn ping(&self) -> Result<(), EngineError> {
         self.call(READ_LIMIT, |docker| docker.ping())
             .await

@@ -334,6 +334,10 @@ impl Engine for Fake {
         Ok(())
     }
 
+    async fn has_image(&self, image: &str) -> Result<bool, EngineError> {
+        Ok(!self.shared.up()?.missing_images.contains(image))
+    }
+
     async fn ping(&self) -> Result<(), EngineError> {
         self.shared.up().map(drop)
     }

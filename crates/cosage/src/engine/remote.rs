@@ -178,6 +178,10 @@ impl Engine for WithRemotes {
         self.inner.delete_home(uid).await
     }
 
+    async fn has_image(&self, image: &str) -> Result<bool, EngineError> {
+        self.inner.has_image(image).await
+    }
+
     async fn ping(&self) -> Result<(), EngineError> {
         self.inner.ping().await
     }

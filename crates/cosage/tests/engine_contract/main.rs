@@ -143,6 +143,7 @@ async fn what_is_started_can_be_used_until_it_is_stopped(subject: Subject) {
     let engine = subject.engine();
     assert_eq!(engine.ping().await, Ok(()));
     let spec = subject.desktop(&Uid::random());
+    assert_eq!(engine.has_image(&container(&spec).image).await, Ok(true));
     let instance = start(&*engine, &spec).await;
 
     assert_eq!(instance.id, spec.instance);
@@ -221,6 +222,7 @@ async fn a_missing_image_is_said_with_what_to_do(subject: Subject) {
     let engine = subject.engine();
     let mut spec = subject.desktop(&Uid::random());
     subject.lose_image(&mut spec);
+    assert_eq!(engine.has_image(&container(&spec).image).await, Ok(false));
     let error = engine
         .start(&spec, &CancellationToken::new(), &|_| {})
         .await

@@ -69,6 +69,7 @@ title = "Addresses"
 [app.brief]
 title = "Brief"
 description = "Goes soon when nobody looks."
+icon = "data:image/svg+xml,%3Csvg/%3E"
 image = "test/brief:latest"
 idle = "1s"
 first_viewer = "1s"

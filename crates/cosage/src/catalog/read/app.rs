@@ -1,5 +1,6 @@
 //! One `[app.NAME]` table.
 
+use std::path::Path;
 use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
@@ -7,8 +8,9 @@ use toml::de::{DeTable, DeValue};
 use super::fields::{At, Fields};
 use super::streams::{Where, read_remote, read_streams};
 use super::variables::read_environment;
-use super::{CatalogDefaults, Named, Problems};
+use super::{CatalogDefaults, Named, Origin, Problems};
 use crate::catalog::environment::is_host;
+use crate::catalog::icon::Icon;
 use crate::catalog::{App, ContainerSource, Source, Timers};
 use crate::engine::{Limits, Protocol, PullPolicy, Sandbox};
 use crate::text::{self, excerpt};
@@ -44,7 +46,7 @@ const CONTAINER_KEYS: [&str; 13] = [
 pub(super) fn read(
     named: &Named<'_>,
     table: &DeTable<'_>,
-    defaults: &CatalogDefaults,
+    origin: &Origin<'_>,
     problems: &mut Problems,
 ) -> Option<(App, Vec<At<String>>)> {
     let name = named.name;
@@ -61,10 +63,10 @@ pub(super) fn read(
     let description = fields
         .text("description", problems)
         .map_or("", |(text, _)| text);
-    let icon = read_icon(&mut fields, problems);
+    let icon = read_icon(&mut fields, origin.directory, problems);
     let aliases = read_aliases(&mut fields, problems);
     let environment = read_environment(&mut fields, problems);
-    let timers = read_timers(&mut fields, defaults, problems);
+    let timers = read_timers(&mut fields, origin.defaults, problems);
     let remote = fields.table("remote", problems);
     let streams_at = fields.table("stream", problems);
     let place = if fields.has("remote") {
@@ -110,14 +112,23 @@ pub(super) fn read(
     Some((app, aliases))
 }
 
-fn read_icon(fields: &mut Fields<'_, '_>, problems: &mut Problems) -> String {
-    let Some((icon, span)) = fields.text("icon", problems) else {
-        return String::new();
-    };
-    if !icon.starts_with("data:image/") && !is_relative_path(icon) {
+fn read_icon(
+    fields: &mut Fields<'_, '_>,
+    directory: Option<&Path>,
+    problems: &mut Problems,
+) -> Option<Icon> {
+    let (icon, span) = fields.text("icon", problems)?;
+    if !icon.starts_with("data:") && !is_relative_path(icon) {
         problems.add(span, format!("{}.icon must be a file name below the catalogue's directory, or a \"data:image/…\" URL", fields.path()));
+        return None;
     }
-    icon.to_owned()
+    let read = if icon.starts_with("data:") {
+        Icon::from_url(icon)
+    } else {
+        Icon::from_file(directory, icon)
+    };
+    read.map_err(|error| problems.add(span, format!("{}.icon {error}", fields.path())))
+        .ok()
 }
 
 fn read_aliases(fields: &mut Fields<'_, '_>, problems: &mut Problems) -> Vec<At<String>> {
