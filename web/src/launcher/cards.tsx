@@ -10,7 +10,7 @@ import { Icon } from "../shared/icons.tsx";
 import { isStarting, ProgressBar, StatusBadge } from "../shared/status.tsx";
 import { AppIcon } from "./app-icon.tsx";
 import { fetchViewer } from "./launching.ts";
-import { asked } from "./values.ts";
+import { asked, isNeeded } from "./values.ts";
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-/;
 
@@ -82,7 +82,7 @@ export function DesktopCard(props: {
 export function AppCard(props: { app: App; onStart: () => void; onOptions: () => void }) {
   const { app } = props;
   const options = asked(app.env);
-  const mustAsk = options.some(([, variable]) => variable.required && variable.default === null);
+  const mustAsk = options.some(([, variable]) => isNeeded(variable));
   return (
     <li class="card app">
       <div class="app-head">

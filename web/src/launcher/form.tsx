@@ -4,6 +4,7 @@ import { useId } from "preact/hooks";
 import type { Variable } from "../shared/api.ts";
 import { t } from "../shared/i18n.ts";
 import { Icon } from "../shared/icons.tsx";
+import { isNeeded } from "./values.ts";
 import type { Raw } from "./values.ts";
 
 export interface FieldProps {
@@ -26,7 +27,7 @@ export function Field({ name, variable, value, problem, autofocus, onChange }: F
     autofocus,
     ...(described && { "aria-describedby": described }),
     ...(problem && { "aria-invalid": "true" as const }),
-    ...(variable.required && variable.default === null && { "aria-required": "true" as const }),
+    ...(isNeeded(variable) && { "aria-required": "true" as const }),
   };
   const notes = (
     <>

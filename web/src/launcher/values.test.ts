@@ -54,6 +54,10 @@ describe("a form", () => {
     assert.deepEqual(asked({ CALLBACK_ID: text, A: text }), [["A", text]]);
   });
 
+  it("asks first for what is needed", () => {
+    assert.deepEqual(asked({ A: text, H: host }), [["H", host], ["A", text]]);
+  });
+
   it("shows the service's complaints where they belong", () => {
     const details = "the app 'x' does not take this env: P must be a whole number; A is required; it must be a text; it has 40000 bytes";
     assert.deepEqual(complaints(details, ["A", "P"]), {

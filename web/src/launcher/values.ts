@@ -11,9 +11,14 @@ export type Problem =
 /** A client of the old service sends it to every app, for itself; people have nothing to say there. */
 const forPrograms = new Set(["CALLBACK_ID"]);
 
-/** The variables that a form asks for, by name. */
+/** Whether somebody has to say it. */
+export const isNeeded = (variable: Variable): boolean => variable.required && variable.default === null;
+
+/** The variables that a form asks for, by name: what is needed comes first. */
 export const asked = (env: Record<string, Variable>): [string, Variable][] =>
-  Object.entries(env).filter(([name, variable]) => !forPrograms.has(name) || variable.required);
+  Object.entries(env)
+    .filter(([name, variable]) => !forPrograms.has(name) || isNeeded(variable))
+    .sort(([, one], [, other]) => Number(isNeeded(other)) - Number(isNeeded(one)));
 
 /** What a form holds at first. */
 export function initial(variable: Variable): Raw {
@@ -47,7 +52,7 @@ const isHost = (text: string): boolean =>
 export function check(variable: Variable, raw: Raw): Problem | undefined {
   if (typeof raw === "boolean") return undefined;
   const texts = (Array.isArray(raw) ? raw : [raw]).map((text) => text.trim()).filter(Boolean);
-  if (!texts.length) return variable.required && variable.default === null ? { key: "option.required" } : undefined;
+  if (!texts.length) return isNeeded(variable) ? { key: "option.required" } : undefined;
   const text = texts[0]!;
   switch (variable.type) {
     case "integer": {

@@ -79,6 +79,25 @@ export class ApiError extends Error {
   }
 }
 
+/** Pauses before a call that did not reach the service is made again, in milliseconds. */
+const retries = [200, 800];
+
+/**
+ * One call. All calls of this client can be made twice without harm, and a browser breaks one off whenever an interface
+ * of its machine comes or goes, as happens with every container where the service runs on that machine, too.
+ */
+async function reach(path: string, request: RequestInit): Promise<Response> {
+  for (const pause of retries) {
+    try {
+      return await fetch(address(path), request);
+    } catch (error) {
+      if (request.signal?.aborted) throw error;
+      await new Promise((resolve) => setTimeout(resolve, pause));
+    }
+  }
+  return fetch(address(path), request);
+}
+
 async function call(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
   const request: RequestInit = { method };
   if (signal) request.signal = signal;
@@ -88,7 +107,7 @@ async function call(method: string, path: string, body?: unknown, signal?: Abort
   }
   let response: Response;
   try {
-    response = await fetch(address(path), request);
+    response = await reach(path, request);
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new ApiError(0, "unreachable", error instanceof Error ? error.message : String(error));

@@ -1,0 +1,67 @@
+// The console in headless Chromium, with everything noted that must not happen on it.
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { out } from "./out.mjs";
+
+const axe = fileURLToPath(new URL("../node_modules/axe-core/axe.min.js", import.meta.url));
+
+/**
+ * Opens a page of the console: `path` is relative to `origin`, such as `http://127.0.0.1:4024`. What is noted in
+ * `page.complaints` are requests to other hosts, violations of the Content-Security-Policy, and errors of scripts.
+ */
+export async function openConsole(browser, origin, path = "/", { width = 1280, height = 800, ...options } = {}) {
+  const context = await browser.newContext({ viewport: { width, height }, locale: "en-GB", ...options });
+  const page = await context.newPage();
+  page.complaints = [];
+  const { host } = new URL(origin);
+  page.on("request", (request) => {
+    const url = new URL(request.url());
+    if (/^(https?|wss?):$/.test(url.protocol) && url.host !== host) page.complaints.push(`request to ${url}`);
+  });
+  page.on("pageerror", (error) => page.complaints.push(`error ${error.stack ?? error}`));
+  page.on("console", (message) => {
+    if (/content.security.policy/i.test(message.text())) page.complaints.push(message.text());
+  });
+  await page.goto(origin + path);
+  return page;
+}
+
+/** What axe finds that is serious or worse, each as one line. */
+export async function seriousFindings(page) {
+  // A dialog that is just appearing has other colours for a moment.
+  await page.evaluate(() => Promise.all(document.getAnimations().map((animation) => animation.finished.catch(() => {}))));
+  await page.evaluate(await readFile(axe, "utf8"));
+  const { violations } = await page.evaluate(() => globalThis.axe.run());
+  return violations
+    .filter(({ impact }) => impact === "serious" || impact === "critical")
+    .map(({ id, nodes }) => `${id}: ${nodes.map(({ target, failureSummary }) => `${target} (${failureSummary})`).join("; ")}`);
+}
+
+/** Keeps a picture for people to look at. */
+export async function picture(page, name) {
+  await page.screenshot({ path: join(await out(), `${name}.png`) });
+}
+
+/** Whether nothing of the page is wider than its window. */
+export const fits = (page) => page.evaluate(() => document.documentElement.scrollWidth <= innerWidth);
+
+/** Presses Tab until something of that accessible name has the focus, and fails when it never does. */
+export async function tabTo(page, name, { key = "Tab", limit = 60 } = {}) {
+  const seen = [];
+  for (let turn = 0; turn < limit; turn++) {
+    await page.keyboard.press(key);
+    const at = await page.evaluate(() => {
+      const element = document.activeElement;
+      const visible = element?.matches(":focus-visible") ?? false;
+      return { name: (element?.getAttribute("aria-label") ?? element?.textContent ?? "").trim(), visible };
+    });
+    seen.push(at.name);
+    if (name instanceof RegExp ? name.test(at.name) : at.name === name) {
+      if (!at.visible) throw new Error(`'${at.name}' has the focus, and it cannot be seen`);
+      return;
+    }
+  }
+  throw new Error(`${limit} times ${key} never come to ${name}; they come to: ${seen.join(" | ")}`);
+}
