@@ -50,6 +50,15 @@ describe("the operations page", () => {
     assert.deepEqual(page.complaints, []);
   });
 
+  it("shows what desktops use while it is looked at", async () => {
+    const page = await openConsole(browser, service.api, "/operations");
+    await cell(page, "alpha", "memory").getByText(/^[0-9.]+ MiB$/).waitFor();
+    await cell(page, "alpha", "cpu").getByText(/^[0-9]+%$/).waitFor();
+    await cell(page, "alpha", "network").getByText(/^↑ .*\/s$/).waitFor();
+    await page.getByText(/cores in use$/).waitFor();
+    assert.deepEqual(page.complaints, []);
+  });
+
   it("filters and orders", async () => {
     const page = await openConsole(browser, service.api, "/operations");
     await row(page, "alpha").waitFor();
