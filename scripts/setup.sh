@@ -139,7 +139,6 @@ require_rust() {
     command -v cc >/dev/null || install_packages gcc libc6-dev
 }
 
-# Whatever Node.js there is: the console's packages bring one that is new enough for their tools.
 require_node() {
     local version
     require_command node nodejs
@@ -152,13 +151,25 @@ require_node() {
 # What the console is built from, as one number.
 console_sources() {
     cd "$repository/web" &&
-        find . \( -path ./node_modules -o -path ./dist \) -prune -o -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum
+        find . \( -name node_modules -o -path ./dist \) -prune -o -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum
 }
 
-# The console's tools and libraries, and a Node.js that is new enough for them, whatever Debian's is.
+# The console's tools and libraries, and a Node.js that is new enough for them where the system's is not, as Debian 12's.
 console_packages() {
-    cd "$repository/web"
-    [[ node_modules/.package-lock.json -nt package-lock.json ]] || npm ci --no-audit --no-fund
+    local node=node version
+    version=$(node --version)
+    cd "$repository/web" || return
+    if [[ $(printf '%s\n' v22.18.0 "$version" | sort -V | head -n 1) != v22.18.0 ]]; then
+        (cd node && npm_packages npm)
+        node=$(echo "$PWD"/node/node_modules/node-linux-*/bin/node)
+    fi
+    # npm leaves out optional packages that the Node.js it runs on is too old for.
+    npm_packages "$node" "$(readlink -f "$(command -v npm)")"
+}
+
+# npm_packages NPM…: installs the packages of this directory, unless they are there.
+npm_packages() {
+    [[ node_modules/.package-lock.json -nt package-lock.json ]] || "$@" ci --no-audit --no-fund
 }
 
 # Builds the console when something has changed.

@@ -276,6 +276,7 @@ describe("the launcher", () => {
       assert.equal(new URL(page.url()).pathname, "/some/desk/");
       await page.goto(`${proxy.url}no/such/page`);
       await page.getByText("There is no page at /no/such/page.").waitFor();
+      assert.deepEqual(await seriousFindings(page), []);
       await page.getByRole("link", { name: "Go to the apps" }).click();
       await page.getByRole("heading", { name: "Recent desktops" }).waitFor();
       assert.deepEqual(page.complaints, []);

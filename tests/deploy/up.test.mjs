@@ -50,7 +50,7 @@ describe("./up", () => {
     const first = await up(["-d"]);
     assert.equal(first.code, 0, first.printed);
     assert.ok(await ready());
-    assert.ok(first.printed.includes(`http://${settings.COSAGE_LISTEN}/docs`), first.printed);
+    assert.ok(first.printed.includes(`Open   http://${settings.COSAGE_LISTEN}/\n`), first.printed);
 
     const again = await up(["-d"]);
     assert.equal(again.code, 0, again.printed);

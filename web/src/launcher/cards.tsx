@@ -74,7 +74,7 @@ export function DesktopCard(props: {
         </span>
       </div>
       {isStarting(desktop) && <ProgressBar progress={desktop.progress} />}
-      {desktop.status === "failed" && desktop.failure && <p class="failure">{desktop.failure}</p>}
+      {desktop.status === "failed" && desktop.failure && <p class="failure reason">{desktop.failure}</p>}
     </li>
   );
 }

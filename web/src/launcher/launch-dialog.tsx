@@ -5,6 +5,7 @@ import { useRef } from "preact/hooks";
 import type { App, Desktop } from "../shared/api.ts";
 import { Dialog } from "../shared/dialog.tsx";
 import { t } from "../shared/i18n.ts";
+import { Logs } from "../shared/logs.tsx";
 import { ProgressBar } from "../shared/status.tsx";
 import { toast } from "../shared/toast.tsx";
 import { AppIcon } from "./app-icon.tsx";
@@ -128,13 +129,11 @@ export function LaunchDialog(props: {
     >
       {problem ? (
         <>
-          <p role="alert">{problem.code === "unreachable" ? t("unreachable", { details: problem.message }) : problem.message}</p>
+          <p class="reason" role="alert">{problem.code === "unreachable" ? t("unreachable", { details: problem.message }) : problem.message}</p>
           {problem.logs && (
             <section>
               <h3 class="label">{t("launch.logs")}</h3>
-              <pre class="logs" tabIndex={0} aria-label={t("launch.logs")}>
-                {problem.logs}
-              </pre>
+              <Logs text={problem.logs} label={t("launch.logs")} />
             </section>
           )}
         </>

@@ -11,6 +11,7 @@ import { Dialog } from "../shared/dialog.tsx";
 import { relativeTime } from "../shared/format.ts";
 import { language, t } from "../shared/i18n.ts";
 import { Icon } from "../shared/icons.tsx";
+import { Logs } from "../shared/logs.tsx";
 import { isStarting, ProgressBar, StatusBadge } from "../shared/status.tsx";
 
 export function Details(props: { desktop: Desktop; onStop: () => void; onDelete: () => void; onClose: () => void }) {
@@ -61,7 +62,7 @@ export function Details(props: { desktop: Desktop; onStop: () => void; onDelete:
         <StatusBadge status={desktop.status} /> {because(desktop)}
       </p>
       {isStarting(desktop) && <ProgressBar progress={desktop.progress} />}
-      {desktop.failure && <p class="problem">{desktop.failure}</p>}
+      {desktop.failure && <p class="problem reason">{desktop.failure}</p>}
       <dl>
         <dt>{t("details.uid")}</dt>
         <dd>{desktop.uid}</dd>
@@ -97,9 +98,7 @@ export function Details(props: { desktop: Desktop; onStop: () => void; onDelete:
           </p>
         )}
         {text.value ? (
-          <pre class="logs" tabIndex={0} aria-label={t("details.logs")}>
-            {text.value}
-          </pre>
+          <Logs text={text.value} label={t("details.logs")} />
         ) : (
           <p class="hint">{t("details.logs.none")}</p>
         )}
