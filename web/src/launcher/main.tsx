@@ -170,7 +170,7 @@ function Apps() {
         </div>
       )}
       {found?.length === 0 && <p class="empty">{t("apps.none")}</p>}
-      <ul class="cards apps" aria-busy={!apps.value && !problem.value}>
+      <ul class="cards apps">
         {found?.map((app) => (
           <AppCard key={app.name} app={app} onStart={() => start(app)} onOptions={() => (open.value = { kind: "options", app })} />
         ))}
@@ -179,14 +179,20 @@ function Apps() {
   );
 }
 
-const Launcher = () => (
-  <Page current="launcher" connected={desktops.connected.value}>
-    <h1 class="visually-hidden">{t("launcher.heading")}</h1>
-    <Recent />
-    <Apps />
-    <Dialogs />
-  </Page>
-);
+function Launcher() {
+  // The apps come with the desktops above them, which would push them down; only a service that tells of no desktop is
+  // not waited for.
+  const known = desktops.all.value ?? desktops.problem.value;
+  const complete = (apps.value ?? problem.value) && (known || !desktops.connected.value);
+  return (
+    <Page current="launcher" connected={desktops.connected.value}>
+      <h1 class="visually-hidden">{t("launcher.heading")}</h1>
+      {complete && <Recent />}
+      {complete && <Apps />}
+      <Dialogs />
+    </Page>
+  );
+}
 
 void readCatalog();
 render(<Launcher />, document.body);

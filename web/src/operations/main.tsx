@@ -80,7 +80,7 @@ function Summary() {
     t("operations.count", { n: all.length }),
     t("operations.running", { n: all.filter(({ status }) => status === "ready").length }),
     t("operations.viewers", { n: all.reduce((sum, { viewers }) => sum + viewers, 0) }),
-    ...(usage.length ? [t("operations.cores", { cores: Math.round(cores * 10) / 10 })] : []),
+    ...(usage.length ? [t("operations.cores", { cores: Math.round(cores * 100) / 100 })] : []),
   ];
   return (
     <p class="summary">
@@ -176,7 +176,8 @@ function Operations() {
     closeDetails();
     ending.value = { uids: [desktop.uid], forget };
   };
-  const none = desktops.all.value && shown.value.length === 0;
+  const known = desktops.all.value !== undefined;
+  const none = known && shown.value.length === 0;
   return (
     <Page current="operations" connected={desktops.connected.value}>
       <div class="top">
@@ -193,7 +194,7 @@ function Operations() {
       )}
       {none ? (
         <p class="none">{t(desktops.all.value?.size ? "operations.none.like" : "operations.none")}</p>
-      ) : (
+      ) : !known ? null : (
         <Table
           desktops={shown.value}
           usage={desktops.usage.value}
