@@ -98,7 +98,6 @@ describe("the launcher", () => {
     await page.getByRole("button", { name: "Start Tiny" }).waitFor();
     await rememberProgress(page);
     await page.getByRole("button", { name: "Start Tiny" }).click();
-    await page.getByRole("dialog", { name: "Starting Tiny" }).waitFor();
     await page.waitForURL(/\/view\//);
     const progress = JSON.parse(await page.evaluate(() => sessionStorage.getItem("progress")));
     assert.ok(progress.includes("Waiting for the display …"), `${progress}`);
@@ -182,6 +181,8 @@ describe("the launcher", () => {
     assert.equal(await page.evaluate(() => document.activeElement?.textContent), "Cancel");
     await dialog.getByRole("button", { name: "Stop" }).click();
     await card.getByText("Asleep").waitFor();
+    await until("its last picture is shown", () =>
+      card.locator(".thumbnail img:not(.app-icon)").evaluate((image) => image.complete && image.naturalWidth > 0));
 
     await page.getByRole("button", { name: "Show all" }).click().catch(() => {});
     await card.getByRole("link").click();
