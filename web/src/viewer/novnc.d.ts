@@ -1,0 +1,45 @@
+// The part of noVNC's documented interface (docs/API.md of the package) that the viewer uses.
+declare module "@novnc/novnc" {
+  export interface Credentials {
+    username?: string;
+    password?: string;
+    target?: string;
+  }
+
+  export interface RfbEvents {
+    bell: CustomEvent<unknown>;
+    clipboard: CustomEvent<{ text: string }>;
+    clippingviewport: CustomEvent<boolean>;
+    connect: CustomEvent<unknown>;
+    credentialsrequired: CustomEvent<{ types: (keyof Credentials)[] }>;
+    disconnect: CustomEvent<{ clean: boolean }>;
+    securityfailure: CustomEvent<{ status: number; reason?: string }>;
+    serververification: CustomEvent<{ type: string; publickey?: Uint8Array<ArrayBuffer> }>;
+  }
+
+  export default class RFB {
+    constructor(target: Element, channel: WebSocket, options?: { shared?: boolean; credentials?: Credentials });
+
+    background: string;
+    clipViewport: boolean;
+    compressionLevel: number;
+    dragViewport: boolean;
+    focusOnClick: boolean;
+    qualityLevel: number;
+    resizeSession: boolean;
+    scaleViewport: boolean;
+    showDotCursor: boolean;
+    viewOnly: boolean;
+
+    addEventListener<Name extends keyof RfbEvents>(name: Name, listener: (event: RfbEvents[Name]) => void): void;
+    approveServer(): void;
+    blur(): void;
+    clipboardPasteFrom(text: string): void;
+    disconnect(): void;
+    focus(options?: FocusOptions): void;
+    getImageData(): ImageData;
+    sendCredentials(credentials: Credentials): void;
+    sendKey(keysym: number, code: string | null, down?: boolean): void;
+    toBlob(callback: (blob: Blob | null) => void, type?: string): void;
+  }
+}
