@@ -1,0 +1,257 @@
+// The home of the desktop: what is in it, what leaves it and what is put into it.
+import { signal } from "@preact/signals";
+import { useEffect, useRef, useState } from "preact/hooks";
+
+import { ApiError } from "../shared/api.ts";
+import { Confirmation } from "../shared/dialog.tsx";
+import { bytes, relativeTime } from "../shared/format.ts";
+import { language, t } from "../shared/i18n.ts";
+import { Icon } from "../shared/icons.tsx";
+import { toast } from "../shared/toast.tsx";
+import { downloadAddress, list, remove, type Entry, type Upload } from "./files.ts";
+import { join, nameOf, steps } from "./paths.ts";
+import { Symbol } from "./symbols.tsx";
+import type { Viewer } from "./viewer.ts";
+
+/** The directory that is shown, and that uploads go to. */
+export const directory = signal("");
+
+/** Files on their way in that have the name of one that is there. */
+const replacing = signal<{ add: () => void; names: string[] } | undefined>(undefined);
+
+const complaint = (error: unknown): string =>
+  error instanceof ApiError && error.code !== "unreachable" ? error.message : t("viewer.uploads.unreachable");
+
+/** Uploads into the directory that is shown; asks before something is replaced. */
+export async function upload(viewer: Viewer, files: { path: string; file: File }[]): Promise<void> {
+  if (!files.length) return;
+  const into = directory.value;
+  const add = () => viewer.uploads.add(files.map(({ path, file }) => ({ path: join(into, path), file })));
+  try {
+    const there = new Set((await list(viewer.uid, into)).map(({ name }) => name));
+    const names = [...new Set(files.map(({ path }) => path.split("/")[0] ?? path))].filter((name) => there.has(name));
+    if (!names.length) add();
+    else replacing.value = { add, names };
+  } catch (error) {
+    // A directory that is not there yet is made; every other problem is the upload's as well, and is shown there.
+    if (error instanceof ApiError && error.status === 404) add();
+    else toast(complaint(error), "bad");
+  }
+}
+
+export const Replacing = () => {
+  const question = replacing.value;
+  if (!question) return null;
+  return (
+    <Confirmation
+      title={t("viewer.files.replace.title", { n: question.names.length })}
+      text={t("viewer.files.replace.text", { names: question.names.join(", ") })}
+      action={t("viewer.files.replace.action")}
+      onConfirm={question.add}
+      onClose={() => (replacing.value = undefined)}
+    />
+  );
+};
+
+export function FilesPanel({ viewer }: { viewer: Viewer }) {
+  const [entries, setEntries] = useState<Entry[] | undefined>(undefined);
+  const [problem, setProblem] = useState("");
+  const [hidden, setHidden] = useState(false);
+  const [deleting, setDeleting] = useState<Entry | undefined>(undefined);
+  const [reads, setReads] = useState(0);
+  const picker = useRef<HTMLInputElement>(null);
+  const path = directory.value;
+  const arrived = viewer.arrived.value;
+
+  useEffect(() => {
+    const aborter = new AbortController();
+    list(viewer.uid, path, aborter.signal).then(
+      (found) => {
+        setProblem("");
+        setEntries(found);
+      },
+      (error: unknown) => {
+        if (!aborter.signal.aborted) setProblem(complaint(error));
+      },
+    );
+    return () => aborter.abort();
+  }, [viewer, path, arrived, reads]);
+
+  const go = (to: string) => {
+    setEntries(undefined);
+    directory.value = to;
+  };
+  const shown = entries?.filter(({ name }) => hidden || !name.startsWith("."));
+  return (
+    <>
+      <nav class="steps" aria-label={t("viewer.files.path")}>
+        <button type="button" class="button quiet" onClick={() => go("")}>
+          {t("viewer.files.home")}
+        </button>
+        {steps(path).map((step) => (
+          <button key={step.path} type="button" class="button quiet" onClick={() => go(step.path)}>
+            {step.name}
+          </button>
+        ))}
+      </nav>
+      {problem !== "" && (
+        <p class="problem" role="alert">
+          {problem}
+        </p>
+      )}
+      {!shown && problem === "" && <p class="hint">{t("viewer.files.loading")}</p>}
+      {shown?.length === 0 && <p class="hint">{t("viewer.files.empty")}</p>}
+      {shown && shown.length > 0 && (
+        <ul class="entries">
+          {shown.map((entry) => (
+            <Row key={entry.name} viewer={viewer} entry={entry} go={go} onDelete={() => setDeleting(entry)} />
+          ))}
+        </ul>
+      )}
+      <label class="check">
+        <input type="checkbox" checked={hidden} onChange={() => setHidden(!hidden)} />
+        {t("viewer.files.hidden")}
+      </label>
+      <input
+        ref={picker}
+        type="file"
+        multiple
+        hidden
+        onChange={({ currentTarget }) => {
+          void upload(viewer, Array.from(currentTarget.files ?? [], (file) => ({ path: file.name, file })));
+          currentTarget.value = "";
+        }}
+      />
+      <button type="button" class="button" onClick={() => picker.current?.click()}>
+        <Symbol name="upload" />
+        {t("viewer.files.upload")}
+      </button>
+      <UploadList viewer={viewer} />
+      {deleting && (
+        <Confirmation
+          title={t("viewer.files.delete.title", { name: deleting.name })}
+          text={t(deleting.type === "directory" ? "viewer.files.delete.directory" : "viewer.files.delete.text")}
+          action={t("viewer.files.delete.action")}
+          onConfirm={() => {
+            remove(viewer.uid, join(path, deleting.name)).then(
+              () => setReads((count) => count + 1),
+              (error: unknown) => toast(complaint(error), "bad"),
+            );
+          }}
+          onClose={() => setDeleting(undefined)}
+        />
+      )}
+    </>
+  );
+}
+
+function Row(props: { viewer: Viewer; entry: Entry; go: (path: string) => void; onDelete: () => void }) {
+  const { viewer, entry, go, onDelete } = props;
+  const { name, type } = entry;
+  const path = join(directory.value, name);
+  const saveAs = type === "directory" ? `${name}.tar` : name;
+  const label = t(type === "directory" ? "viewer.files.archive" : "viewer.files.download", { name });
+  return (
+    <li>
+      {type === "directory" ? (
+        <button type="button" class="entry" aria-label={t("viewer.files.open", { name })} onClick={() => go(path)}>
+          <Symbol name="files" />
+          <span>{name}</span>
+        </button>
+      ) : (
+        <span class="entry">
+          <Symbol name={type === "link" ? "link" : "file"} />
+          <span>{name}</span>
+        </span>
+      )}
+      <span class="hint">
+        {type === "file" && `${bytes(entry.size, language.value)} · `}
+        {relativeTime(entry.modified, Date.now(), language.value, "narrow")}
+      </span>
+      {type !== "other" && (
+        <a
+          class="button quiet icon-only"
+          href={downloadAddress(viewer.uid, path, type)}
+          download={saveAs}
+          aria-label={label}
+          title={label}
+        >
+          <Symbol name="download" />
+        </a>
+      )}
+      <button
+        type="button"
+        class="button quiet icon-only"
+        aria-label={t("viewer.files.delete", { name })}
+        title={t("viewer.files.delete", { name })}
+        onClick={onDelete}
+      >
+        <Icon name="remove" />
+      </button>
+    </li>
+  );
+}
+
+function UploadList({ viewer }: { viewer: Viewer }) {
+  const { uploads } = viewer;
+  if (!uploads.list.value.length) return null;
+  return (
+    <section class="uploads" aria-label={t("viewer.uploads")}>
+      <ul>
+        {uploads.list.value.map((upload) => (
+          <li key={upload.id}>
+            <span class="entry">
+              <span>{nameOf(upload.path)}</span>
+            </span>
+            <UploadState upload={upload} />
+            {(upload.state === "waiting" || upload.state === "sending") && (
+              <button
+                type="button"
+                class="button quiet icon-only"
+                aria-label={t("viewer.uploads.cancel", { name: nameOf(upload.path) })}
+                onClick={() => uploads.cancel(upload.id)}
+              >
+                <Icon name="close" />
+              </button>
+            )}
+          </li>
+        ))}
+      </ul>
+      {!uploads.busy && (
+        <button type="button" class="button quiet" onClick={() => uploads.clear()}>
+          {t("viewer.uploads.clear")}
+        </button>
+      )}
+    </section>
+  );
+}
+
+function UploadState({ upload }: { upload: Upload }) {
+  switch (upload.state) {
+    case "sending": {
+      const share = upload.size > 0 ? upload.sent / upload.size : 0;
+      return (
+        <span
+          class="bar"
+          role="progressbar"
+          aria-label={nameOf(upload.path)}
+          aria-valuemin={0}
+          aria-valuemax={100}
+          aria-valuenow={Math.floor(share * 100)}
+        >
+          <span style={{ scale: `${share} 1` }} />
+        </span>
+      );
+    }
+    case "failed":
+      return (
+        <span class="problem" role="alert">
+          {complaint(upload.problem)}
+        </span>
+      );
+    case "waiting":
+    case "done":
+    case "cancelled":
+      return <span class="hint">{t(`viewer.uploads.${upload.state}`)}</span>;
+  }
+}

@@ -1,0 +1,277 @@
+// The toolbar's panels: display, clipboard, keys, links.
+import { useEffect, useRef, useState } from "preact/hooks";
+
+import { viewAddress } from "../shared/base.ts";
+import { t } from "../shared/i18n.ts";
+import { Choices } from "../shared/page.tsx";
+import { toast } from "../shared/toast.tsx";
+import { Clipboard } from "./clipboard.ts";
+import { copyField } from "./copy.ts";
+import { keys, keysymsOf } from "./keysyms.ts";
+import { remember } from "./settings.ts";
+import type { Viewer } from "./viewer.ts";
+
+export function DisplayPanel({ viewer }: { viewer: Viewer }) {
+  const { resize, panning, quality, compression } = viewer.settings;
+  return (
+    <>
+      <fieldset class="choice">
+        <legend class="label">{t("viewer.resize")}</legend>
+        {(["remote", "scale", "off"] as const).map((mode) => (
+          <label key={mode}>
+            <input
+              type="radio"
+              name="resize"
+              checked={resize.value === mode}
+              onChange={() => {
+                resize.value = mode;
+                remember("resize", mode);
+              }}
+            />
+            {t(`viewer.resize.${mode}`)}
+          </label>
+        ))}
+      </fieldset>
+      {resize.value === "off" && (
+        <label class="check">
+          <input type="checkbox" checked={panning.value} onChange={() => (panning.value = !panning.value)} />
+          {t("viewer.panning")}
+        </label>
+      )}
+      {([["quality", quality], ["compression", compression]] as const).map(([name, level]) => (
+        <div class="field" key={name}>
+          <label for={`display-${name}`}>{t(`viewer.${name}`)}</label>
+          <div class="level">
+            <span class="hint">{t("viewer.levels.low")}</span>
+            <input
+              id={`display-${name}`}
+              type="range"
+              min={0}
+              max={9}
+              value={level.value}
+              onInput={({ currentTarget }) => {
+                level.value = Number(currentTarget.value);
+                remember(name, level.value);
+              }}
+            />
+            <span class="hint">{t("viewer.levels.high")}</span>
+          </div>
+        </div>
+      ))}
+      <Choices />
+    </>
+  );
+}
+
+export function ClipboardPanel({ viewer }: { viewer: Viewer }) {
+  const { clipboard: automatic, viewOnly } = viewer.settings;
+  const [reading, setReading] = useState<PermissionState>("denied");
+  const [text, setText] = useState("");
+  const copied = useRef<HTMLTextAreaElement>(null);
+  useEffect(() => {
+    void Clipboard.reading().then(setReading);
+  }, []);
+  return (
+    <>
+      {Clipboard.available && (
+        <label class="check">
+          <input
+            type="checkbox"
+            checked={automatic.value}
+            onChange={() => {
+              automatic.value = !automatic.value;
+              remember("clipboard", automatic.value ? "on" : "off");
+            }}
+          />
+          {t("viewer.clipboard.automatic")}
+        </label>
+      )}
+      {automatic.value && reading === "prompt" && (
+        <button
+          type="button"
+          class="button"
+          onClick={() => void viewer.clipboard.allow().then(() => Clipboard.reading().then(setReading))}
+        >
+          {t("viewer.clipboard.allow")}
+        </button>
+      )}
+      {reading !== "granted" && !viewOnly.value && <p class="hint">{t("viewer.clipboard.keys")}</p>}
+      <div class="field">
+        <label for="clipboard-from">{t("viewer.clipboard.from")}</label>
+        <textarea id="clipboard-from" ref={copied} class="input" rows={3} readOnly value={viewer.copied.value} />
+        <button
+          type="button"
+          class="button"
+          disabled={viewer.copied.value === ""}
+          onClick={() => copied.current && void copyField(copied.current).then(() => (viewer.held.value = false))}
+        >
+          {t("viewer.copy")}
+        </button>
+      </div>
+      {!viewOnly.value && (
+        <div class="field">
+          <label for="clipboard-to">{t("viewer.clipboard.to")}</label>
+          <textarea
+            id="clipboard-to"
+            class="input"
+            rows={3}
+            value={text}
+            onInput={({ currentTarget }) => setText(currentTarget.value)}
+          />
+          <button
+            type="button"
+            class="button"
+            disabled={text === ""}
+            onClick={() => {
+              viewer.clipboard.give(text);
+              toast(t("viewer.clipboard.sent"));
+            }}
+          >
+            {t("viewer.clipboard.send")}
+          </button>
+        </div>
+      )}
+    </>
+  );
+}
+
+const modifiers = [
+  ["Ctrl", keys.ControlL],
+  ["Alt", keys.AltL],
+  ["Shift", keys.ShiftL],
+  ["Super", keys.SuperL],
+] as const;
+
+/** Names as they are printed on keyboards, and what they are called where that is only a sign. */
+const presses: readonly (readonly [string, number, string?])[] = [
+  ["Esc", keys.Escape],
+  ["Tab", keys.Tab],
+  ["Enter", keys.Return],
+  ["⌫", keys.BackSpace, "Backspace"],
+  ["Del", keys.Delete, "Delete"],
+  ["Ins", keys.Insert, "Insert"],
+  ["Home", keys.Home],
+  ["End", keys.End],
+  ["PgUp", keys.PageUp, "Page Up"],
+  ["PgDn", keys.PageDown, "Page Down"],
+  ["←", keys.Left, "Left"],
+  ["↑", keys.Up, "Up"],
+  ["↓", keys.Down, "Down"],
+  ["→", keys.Right, "Right"],
+  ["Print", keys.Print],
+  ["Menu", keys.Menu],
+  ...Array.from({ length: 12 }, (_, index) => [`F${index + 1}`, keys.F1 + index] as const),
+];
+
+export function KeysPanel({ viewer }: { viewer: Viewer }) {
+  const [held, setHeld] = useState<readonly number[]>([]);
+  const [text, setText] = useState("");
+  const now = useRef(held);
+  now.current = held;
+  // A key that stays down on the desktop when nobody sees that it is would be a riddle.
+  useEffect(() => () => now.current.forEach((keysym) => viewer.key(keysym, false)), [viewer]);
+  const toggle = (keysym: number) => {
+    const down = !held.includes(keysym);
+    viewer.key(keysym, down);
+    setHeld(down ? [...held, keysym] : held.filter((other) => other !== keysym));
+  };
+  const chord = (...keysyms: number[]) => {
+    for (const keysym of keysyms) viewer.key(keysym, true);
+    for (const keysym of keysyms.reverse()) viewer.key(keysym, false);
+  };
+  return (
+    <>
+      <div role="group" aria-labelledby="keys-hold">
+        <p class="label" id="keys-hold">
+          {t("viewer.keys.hold")}
+        </p>
+        <div class="keys">
+          {modifiers.map(([name, keysym]) => (
+            <button
+              key={name}
+              type="button"
+              class="button"
+              lang="en"
+              aria-pressed={held.includes(keysym)}
+              onClick={() => toggle(keysym)}
+            >
+              {name}
+            </button>
+          ))}
+        </div>
+      </div>
+      <div role="group" aria-labelledby="keys-press">
+        <p class="label" id="keys-press">
+          {t("viewer.keys.press")}
+        </p>
+        <div class="keys">
+          <button type="button" class="button wide" lang="en" onClick={() => chord(keys.ControlL, keys.AltL, keys.Delete)}>
+            Ctrl+Alt+Del
+          </button>
+          <button type="button" class="button wide" lang="en" onClick={() => chord(keys.AltL, keys.Tab)}>
+            Alt+Tab
+          </button>
+          {presses.map(([name, keysym, spoken]) => (
+            <button key={name} type="button" class="button" lang="en" aria-label={spoken} onClick={() => viewer.key(keysym)}>
+              {name}
+            </button>
+          ))}
+        </div>
+      </div>
+      <form
+        class="field"
+        onSubmit={(event) => {
+          event.preventDefault();
+          void viewer.typist.type(keysymsOf(text));
+          setText("");
+        }}
+      >
+        <label for="keys-text">{t("viewer.keys.text")}</label>
+        <textarea
+          id="keys-text"
+          class="input"
+          rows={2}
+          autocomplete="off"
+          spellcheck={false}
+          value={text}
+          onInput={({ currentTarget }) => setText(currentTarget.value)}
+        />
+        <button type="submit" class="button" disabled={text === ""}>
+          {t("viewer.keys.type")}
+        </button>
+      </form>
+    </>
+  );
+}
+
+export function SharePanel({ viewer }: { viewer: Viewer }) {
+  const link = viewAddress(viewer.uid);
+  return (
+    <>
+      {([["control", link], ["view", `${link}?view_only=true`]] as const).map(([name, address]) => (
+        <Link key={name} label={t(`viewer.share.${name}`)} id={`share-${name}`} address={address} />
+      ))}
+      <p class="hint">{t("viewer.share.note")}</p>
+    </>
+  );
+}
+
+function Link({ label, id, address }: { label: string; id: string; address: string }) {
+  const field = useRef<HTMLInputElement>(null);
+  return (
+    <div class="field">
+      <label for={id}>{label}</label>
+      <div class="row">
+        <input ref={field} id={id} class="input" readOnly value={address} onFocus={({ currentTarget }) => currentTarget.select()} />
+        <button
+          type="button"
+          class="button"
+          aria-label={`${t("viewer.copy")}: ${label}`}
+          onClick={() => field.current && void copyField(field.current)}
+        >
+          {t("viewer.copy")}
+        </button>
+      </div>
+    </div>
+  );
+}

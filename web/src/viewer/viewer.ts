@@ -1,0 +1,297 @@
+// The viewer of one desktop: performs what the state machine asks for, and holds what the page shows.
+import { computed, effect, signal } from "@preact/signals";
+import type { Credentials } from "@novnc/novnc";
+
+import { ApiError, desktop as describe, ensure, stop, type Desktop } from "../shared/api.ts";
+import { address, base } from "../shared/base.ts";
+import { EventFeed } from "../shared/events.ts";
+import { takeOver } from "../shared/handover.ts";
+import { streamAddress } from "../shared/stream.ts";
+import { delayBefore } from "./backoff.ts";
+import { Clipboard } from "./clipboard.ts";
+import { begin, step, type Effect, type Event, type Machine, type State } from "./connection.ts";
+import { Uploads } from "./files.ts";
+import { Typist } from "./keysyms.ts";
+import type { Query } from "./query.ts";
+import { Screen, type Look } from "./screen.ts";
+import { readSettings, type Settings } from "./settings.ts";
+import { Sound, type SoundState } from "./sound.ts";
+
+/** In these the service tells what happens; a connected viewer has its socket, and browsers have few connections for a host. */
+const LISTENING = new Set<State["name"]>(["starting", "asleep", "failed", "unknown"]);
+
+/** What a VNC server elsewhere wants to know. */
+export interface Question {
+  types: (keyof Credentials)[];
+  /** That it refused the last answer, in its words. */
+  refused: string | undefined;
+}
+
+export interface Places {
+  screen: Element;
+  last: HTMLCanvasElement;
+}
+
+export class Viewer {
+  readonly uid: string;
+  readonly settings: Settings;
+  readonly desktop = signal<Desktop | undefined>(undefined);
+  readonly state = computed<State>(() => this.#machine.value.state);
+  /** Whether what is seen is the desktop as it is now. */
+  readonly live = signal(false);
+  readonly clipped = signal(false);
+  /** What the desktop copied last, and whether this machine's clipboard does not have it. */
+  readonly copied = signal("");
+  readonly held = signal(false);
+  readonly sound = signal<SoundState>("off");
+  readonly question = signal<Question | undefined>(undefined);
+  readonly serverKey = signal<Uint8Array<ArrayBuffer> | undefined>(undefined);
+  readonly uploads: Uploads;
+  /** Counts uploads that arrived, for who shows their directory. */
+  readonly arrived = signal(0);
+  readonly typist: Typist;
+  readonly clipboard: Clipboard;
+
+  readonly #query: Query;
+  readonly #screen: Screen;
+  readonly #sound: Sound;
+  readonly #machine = signal<Machine>(begin({ autoconnect: undefined, reconnect: true })[0]);
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #refusal: string | undefined;
+
+  constructor(uid: string, query: Query, { screen, last }: Places, onBell: () => void) {
+    this.uid = uid;
+    this.#query = query;
+    this.settings = readSettings(query);
+    this.#screen = new Screen(screen, last, this.#look(), {
+      onOpened: () => this.#put({ type: "opened" }),
+      onConnected: () => this.#onConnected(),
+      onClosed: (code, reason) => this.#onClosed(code, reason),
+      onPicture: () => (this.live.value = true),
+      onClipboard: (text) => {
+        this.copied.value = text;
+        if (!this.settings.viewOnly.value) void this.clipboard.fromDesktop(text);
+      },
+      onBell: () => query.bell && onBell(),
+      onClipped: (clipped) => (this.clipped.value = clipped),
+      onCredentials: (types) => (this.question.value = { types, refused: this.#refusal }),
+      onServerKey: (key) => (this.serverKey.value = key),
+      onSecurityFailure: (reason) => (this.#refusal = reason),
+    });
+    this.clipboard = new Clipboard({
+      onText: (text) => this.#screen.paste(text),
+      onHeld: (held) => (this.held.value = held),
+    });
+    this.typist = new Typist((keysym) => this.#screen.key(keysym));
+    this.#sound = new Sound((state) => (this.sound.value = state));
+    this.uploads = new Uploads(uid, () => this.arrived.value++);
+
+    effect(() => this.#screen.show(this.#look()));
+    effect(() => {
+      this.clipboard.enabled = this.settings.clipboard.value && !this.settings.viewOnly.value;
+    });
+    effect(() => {
+      document.title = this.desktop.value?.title ?? "CoSage";
+    });
+    this.#listen();
+    this.#recall();
+  }
+
+  /** Does what the page was opened for. */
+  begin(): void {
+    const handed = takeOver(this.uid);
+    const { autoconnect, reconnect } = this.#query;
+    const [machine, effects] = begin({ autoconnect, reconnect }, handed ?? undefined);
+    this.#machine.value = machine;
+    effects.forEach((effect) => this.#perform(effect));
+    // For its title and what it has; the picture does not wait for it.
+    if (handed !== null) void this.#describe().catch(() => undefined);
+    addEventListener("online", () => this.#put({ type: "wake" }));
+    document.addEventListener("visibilitychange", () => {
+      if (!document.hidden) this.#put({ type: "wake" });
+    });
+  }
+
+  /** Starts the desktop if it sleeps, and connects. */
+  start(): void {
+    this.#put({ type: "start" });
+  }
+
+  /** Tries again without waiting. */
+  hurry(): void {
+    this.#put({ type: "wake" });
+  }
+
+  stop(): Promise<void> {
+    return stop(this.uid);
+  }
+
+  answer(credentials: Credentials): void {
+    this.question.value = undefined;
+    this.#screen.answer(credentials);
+  }
+
+  approve(): void {
+    this.serverKey.value = undefined;
+    this.#screen.approve();
+  }
+
+  /** Gives up what was asked for. */
+  decline(): void {
+    this.question.value = undefined;
+    this.serverKey.value = undefined;
+    this.#machine.value = { ...this.#machine.value, policy: { ...this.#machine.value.policy, reconnect: false } };
+    this.#screen.disconnect();
+  }
+
+  focus(): void {
+    this.#screen.focus();
+  }
+
+  key(keysym: number, down?: boolean): void {
+    this.#screen.key(keysym, down);
+  }
+
+  picture(): Promise<Blob | null> {
+    return this.#screen.picture();
+  }
+
+  /** Switches the sound; from inside of a gesture. */
+  toggleSound(): void {
+    const { name } = this.state.value;
+    const url = this.state.value.name === "connected" ? this.state.value.url : undefined;
+    if (this.sound.value !== "off" || url === undefined || name !== "connected") this.#sound.stop();
+    else this.#sound.start(streamAddress(url, "audio", base));
+  }
+
+  #look(): Look {
+    const { resize, panning, quality, compression, viewOnly } = this.settings;
+    return {
+      resize: resize.value,
+      panning: panning.value,
+      quality: quality.value,
+      compression: compression.value,
+      viewOnly: viewOnly.value,
+      showDot: this.#query.showDot,
+    };
+  }
+
+  #put(event: Event): void {
+    const [machine, effects] = step(this.#machine.value, event);
+    this.#machine.value = machine;
+    effects.forEach((effect) => this.#perform(effect));
+  }
+
+  #perform(effect: Effect): void {
+    switch (effect.do) {
+      case "look":
+        void this.#lookUp();
+        return;
+      case "ensure":
+        void this.#ensure();
+        return;
+      case "connect":
+        this.#screen.connect(streamAddress(effect.url, "vnc", base), this.#query.shared);
+        return;
+      case "wait":
+        clearTimeout(this.#timer);
+        this.#timer = setTimeout(
+          () => this.#put({ type: "again" }),
+          delayBefore(effect.attempt, this.#query.reconnectDelay),
+        );
+        return;
+      case "hurry":
+        clearTimeout(this.#timer);
+        return;
+    }
+  }
+
+  async #describe(): Promise<Desktop> {
+    const found = await describe(this.uid);
+    this.desktop.value = found;
+    return found;
+  }
+
+  async #lookUp(): Promise<void> {
+    try {
+      this.#put({ type: "described", desktop: await this.#describe() });
+    } catch (error) {
+      this.#put({ type: isUnknown(error) ? "missing" : "unreachable" });
+    }
+  }
+
+  async #ensure(): Promise<void> {
+    try {
+      const { url } = await ensure(this.uid);
+      this.#put({ type: "ensured", url });
+    } catch (error) {
+      if (error instanceof ApiError && error.code !== "unreachable") {
+        this.#put({ type: "refused", code: error.code, details: error.message, logs: error.logs });
+      } else {
+        this.#put({ type: "unreachable" });
+      }
+    }
+  }
+
+  #onConnected(): void {
+    this.#refusal = undefined;
+    this.#put({ type: "connected" });
+    this.clipboard.reset();
+    // Whoever is at the toolbar or in a panel stays there.
+    if (document.activeElement === null || document.activeElement === document.body) this.#screen.focus();
+  }
+
+  #onClosed(code: number, reason: string): void {
+    this.live.value = false;
+    this.question.value = undefined;
+    this.serverKey.value = undefined;
+    this.clipped.value = false;
+    this.typist.stop();
+    this.#put({ type: "closed", code, reason });
+    if (this.state.value.name === "asleep") this.#sound.stop();
+  }
+
+  /** Follows the service's events while they are all there is. */
+  #listen(): void {
+    const wanted = computed(() => LISTENING.has(this.state.value.name));
+    effect(() => {
+      if (!wanted.value) return undefined;
+      const feed = new EventFeed(
+        {
+          onReset: () => {
+            this.#describe().then(
+              (desktop) => this.#put({ type: "reported", desktop }),
+              (error: unknown) => isUnknown(error) && this.#put({ type: "missing" }),
+            );
+          },
+          onEvent: ({ desktop, forgotten }) => {
+            if (desktop) {
+              this.desktop.value = desktop;
+              this.#put({ type: "reported", desktop });
+            } else if (forgotten) {
+              this.#put({ type: "missing" });
+            }
+          },
+        },
+        { uid: this.uid },
+      );
+      return () => feed.close();
+    });
+  }
+
+  /** Shows the service's last picture of the desktop where this page has none. */
+  #recall(): void {
+    effect(() => {
+      const picture = this.desktop.value?.picture;
+      if (picture === undefined || this.state.value.name === "connected") return;
+      const query = `last=true&format=jpeg&at=${encodeURIComponent(picture)}`;
+      this.#screen.recall(address(`api/vm/${encodeURIComponent(this.uid)}/screenshot?${query}`)).catch(() => {
+        // A picture of another time is no loss.
+      });
+    });
+  }
+}
+
+function isUnknown(error: unknown): boolean {
+  return error instanceof ApiError && error.code !== "unreachable" && (error.status === 404 || error.status === 422);
+}
