@@ -267,7 +267,7 @@ function Panel({ name, viewer, onClose }: { name: PanelName; viewer: Viewer; onC
   useEffect(() => section.current?.focus({ preventScroll: true }), []);
   const Body = panels[name];
   return (
-    <section ref={section} class={`panel ${name}`} role="dialog" aria-labelledby="panel-title" tabIndex={-1}>
+    <section ref={section} class="panel" data-panel={name} role="dialog" aria-labelledby="panel-title" tabIndex={-1}>
       <header>
         <h2 id="panel-title">{t(`viewer.${name}`)}</h2>
         <button
