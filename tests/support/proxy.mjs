@@ -1,10 +1,11 @@
-// A reverse proxy that puts the service below a path, as an operator's Nginx may.
+// A reverse proxy that puts the service below a path, as an operator's Nginx may, and that can keep WebSockets from it.
 import { once } from "node:events";
 import { createServer, request as send } from "node:http";
 
-/** Starts it; `prefix` is such as `/desk/`. `url` is the console's address through it. */
-export async function startProxy(target, prefix) {
+/** Starts it; `prefix` is such as `/desk/`. `url` is the console's address through it. With `sockets: false` it refuses every WebSocket. */
+export async function startProxy(target, prefix, { sockets = true } = {}) {
   const { hostname, port } = new URL(target);
+  const open = new Set();
   const forward = (request) => ({
     hostname,
     port,
@@ -27,10 +28,12 @@ export async function startProxy(target, prefix) {
     request.pipe(onward);
   });
   server.on("upgrade", (request, socket, head) => {
-    if (!request.url.startsWith(prefix)) {
-      socket.destroy();
+    if (!sockets || !request.url.startsWith(prefix)) {
+      socket.end("HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
       return;
     }
+    open.add(socket);
+    socket.on("close", () => open.delete(socket));
     const onward = send(forward(request));
     onward.on("upgrade", (answer, peer, first) => {
       const headers = Object.entries(answer.headers).map(([name, value]) => `${name}: ${value}\r\n`);
@@ -51,7 +54,16 @@ export async function startProxy(target, prefix) {
   await once(server, "listening");
   return {
     url: `http://127.0.0.1:${server.address().port}${prefix}`,
+    /** Lets WebSockets through from now on. */
+    letSockets() {
+      sockets = true;
+    },
+    /** Breaks the WebSockets that are open as a network does: without a word. */
+    breakSockets() {
+      for (const socket of open) socket.destroy();
+    },
     stop() {
+      for (const socket of open) socket.destroy();
       server.closeAllConnections();
       server.close();
     },

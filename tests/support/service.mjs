@@ -64,18 +64,31 @@ export async function startService(label, { settings = {}, catalog = "" } = {}) 
     COSAGE_LOG_FORMAT: "text",
     ...settings,
   };
-  const child = spawn(binary, ["serve"], {
-    cwd: directory,
-    env: { ...environmentWithoutSettings(), ...effective },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
   let log = "";
-  child.stdout.on("data", (text) => (log += text));
-  child.stderr.on("data", (text) => (log += text));
-  const ended = once(child, "close");
+  let child, ended;
   // A test that is given up leaves no service behind.
   const abandon = () => child.kill("SIGKILL");
   process.once("exit", abandon);
+  const begin = async () => {
+    child = spawn(binary, ["serve"], {
+      cwd: directory,
+      env: { ...environmentWithoutSettings(), ...effective },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    child.stdout.on("data", (text) => (log += text));
+    child.stderr.on("data", (text) => (log += text));
+    ended = once(child, "close");
+    await until("the service is ready", async () => {
+      if (child.exitCode !== null) throw new Error(`the service ended with code ${child.exitCode}:\n${log}`);
+      return (await fetch(`http://${effective.COSAGE_LISTEN}/readyz`)).ok;
+    });
+  };
+  const end = async () => {
+    child.kill("SIGTERM");
+    const late = setTimeout(() => child.kill("SIGKILL"), 20_000);
+    await ended;
+    clearTimeout(late);
+  };
 
   const service = {
     name,
@@ -100,12 +113,16 @@ export async function startService(label, { settings = {}, catalog = "" } = {}) 
       return body;
     },
 
+    /** Starts it anew, with the same data at the same addresses; `meanwhile` runs while there is none. */
+    async restart(meanwhile = async () => {}) {
+      await end();
+      await meanwhile();
+      await begin();
+    },
+
     /** Ends the service and removes everything it made. */
     async stop() {
-      child.kill("SIGTERM");
-      const late = setTimeout(() => child.kill("SIGKILL"), 20_000);
-      await ended;
-      clearTimeout(late);
+      await end();
       process.off("exit", abandon);
       await writeFile(join(await out(), `service-${label}.log`), log);
       await removeAll(name);
@@ -114,10 +131,7 @@ export async function startService(label, { settings = {}, catalog = "" } = {}) 
   };
 
   try {
-    await until("the service is ready", async () => {
-      if (child.exitCode !== null) throw new Error(`the service ended with code ${child.exitCode}:\n${log}`);
-      return (await fetch(`${service.api}/readyz`)).ok;
-    });
+    await begin();
   } catch (error) {
     await service.stop();
     throw new Error(`${error.message}\n${log}`);

@@ -1,0 +1,129 @@
+// The console's viewer as a person has it before them, with eyes for the pixels of the desktop.
+import assert from "node:assert/strict";
+
+import { openConsole, picture, seriousFindings } from "./console.mjs";
+
+/** The tiny desktop's colours. */
+export const red = [255, 0, 0];
+export const green = [0, 255, 0];
+export const blue = [0, 0, 255];
+export const yellow = [255, 255, 0];
+export const grey = [128, 128, 128];
+/** What its middle square becomes by a key. */
+export const colourOf = (keysym) =>
+  [
+    [0xe6, 0x19, 0x4b],
+    [0x3c, 0xb4, 0x4b],
+    [0x43, 0x63, 0xd8],
+    [0xf5, 0x82, 0x31],
+    [0x91, 0x1e, 0xb4],
+    [0x46, 0xf0, 0xf0],
+    [0xf0, 0x32, 0xe6],
+    [0xd2, 0xf5, 0x3c],
+  ][keysym % 8];
+
+/** Opens a viewer's address in a browser of its own; `context` are Playwright's options, with `width` and `height`. */
+export async function openViewer(browser, address, { width = 1024, height = 640, ...context } = {}) {
+  const { origin, pathname, search } = new URL(address);
+  return new ConsoleViewer(await openConsole(browser, origin, pathname + search, { width, height, ...context }));
+}
+
+export class ConsoleViewer {
+  constructor(page) {
+    this.page = page;
+  }
+
+  /** Waits until the viewer is in a state, such as `connected`, `asleep`, `lost`. */
+  state(name, seconds = 30) {
+    return this.until(`the viewer is ${name}`, (name) => document.querySelector("main")?.dataset.state === name, name, seconds);
+  }
+
+  /** Waits until the whole picture is there. */
+  live(seconds = 60) {
+    return this.until("the picture is there", () => document.querySelector("main")?.dataset.live === "true", undefined, seconds);
+  }
+
+  async until(what, ask, argument, seconds = 30) {
+    try {
+      await this.page.waitForFunction(ask, argument, { polling: 100, timeout: seconds * 1000 });
+    } catch (error) {
+      await this.screenshot(`failed-viewer-${what.replace(/[^a-z0-9]+/gi, "-")}`);
+      const state = await this.page.evaluate(() => document.querySelector("main")?.dataset.state);
+      const story = JSON.stringify({ state, complaints: this.page.complaints });
+      throw new Error(`${what}: ${error.message.split("\n")[0]} ${story}`);
+    }
+  }
+
+  /** Waits for the desktop to be of this size, in its own pixels. */
+  sized(width, height) {
+    return this.until(
+      `a desktop of ${width} by ${height}`,
+      ([width, height]) => {
+        const canvas = document.querySelector(".screen canvas");
+        return canvas?.width === width && canvas.height === height;
+      },
+      [width, height],
+    );
+  }
+
+  /** Waits for a colour at a place of the desktop, or (with `last`) of the picture that is left of it. */
+  pixel(x, y, colour, { last = false } = {}) {
+    return this.until(
+      `colour ${colour} at ${x},${y}`,
+      ([selector, x, y, colour]) => {
+        const canvas = document.querySelector(selector);
+        if (!canvas?.width) return false;
+        const seen = canvas.getContext("2d").getImageData(x, y, 1, 1).data;
+        return colour.every((value, channel) => Math.abs(value - seen[channel]) <= 24);
+      },
+      [last ? "canvas.last" : ".screen canvas", x, y, colour],
+    );
+  }
+
+  /** Waits for the colour of the middle square, beside its own middle, where the pointer may be drawn. */
+  async middle(colour, options) {
+    const [width, height] = await this.page.evaluate(
+      (selector) => {
+        const canvas = document.querySelector(selector);
+        return [canvas?.width ?? 0, canvas?.height ?? 0];
+      },
+      options?.last ? "canvas.last" : ".screen canvas",
+    );
+    return this.pixel(Math.floor(width / 2) - 30, Math.floor(height / 2) + 30, colour, options);
+  }
+
+  async corners(width, height) {
+    await this.sized(width, height);
+    await this.pixel(20, 20, red);
+    await this.pixel(width - 20, 20, green);
+    await this.pixel(20, height - 20, blue);
+    await this.pixel(width - 20, height - 20, yellow);
+  }
+
+  /** Whether the desktop's canvas has the keyboard. */
+  focused() {
+    return this.page.waitForFunction(() => document.activeElement?.matches(".screen canvas"));
+  }
+
+  /** Brings the toolbar by the pointer and clicks one of its tools. */
+  async tool(name) {
+    const { width } = this.page.viewportSize();
+    await this.page.mouse.move(width / 2, 60);
+    await this.page.mouse.move(width / 2, 1);
+    await this.page.click(`#tool-${name}`);
+  }
+
+  /** Nothing went wrong in the page so far, and everybody can use what is on it now. */
+  async assertClean() {
+    assert.deepEqual(this.page.complaints, []);
+    assert.deepEqual(await seriousFindings(this.page), []);
+  }
+
+  screenshot(name) {
+    return picture(this.page, name);
+  }
+
+  close() {
+    return this.page.context().close();
+  }
+}
