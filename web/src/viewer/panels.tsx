@@ -142,18 +142,18 @@ const modifiers = [
   ["Super", keys.SuperL],
 ] as const;
 
-/** Names as they are printed on keyboards, and what they are called where that is only a sign. */
+/** Names as they are printed on keyboards, and how they are called where that is only a sign. */
 const presses: readonly (readonly [string, number, string?])[] = [
   ["Esc", keys.Escape],
   ["Tab", keys.Tab],
   ["Enter", keys.Return],
   ["⌫", keys.BackSpace, "Backspace"],
-  ["Del", keys.Delete, "Delete"],
-  ["Ins", keys.Insert, "Insert"],
+  ["Del", keys.Delete],
+  ["Ins", keys.Insert],
   ["Home", keys.Home],
   ["End", keys.End],
-  ["PgUp", keys.PageUp, "Page Up"],
-  ["PgDn", keys.PageDown, "Page Down"],
+  ["PgUp", keys.PageUp],
+  ["PgDn", keys.PageDown],
   ["←", keys.Left, "Left"],
   ["↑", keys.Up, "Up"],
   ["↓", keys.Down, "Down"],

@@ -1,0 +1,88 @@
+// The console's viewer on the real Firefox: clipboards both ways, and what a page in it is told.
+import { after, afterEach, before, describe, it } from "node:test";
+
+import { closePages, startBrowser } from "../support/browser.mjs";
+import { startService } from "../support/service.mjs";
+import { startSite } from "../support/site.mjs";
+import { openViewer } from "../support/viewer.mjs";
+import { until } from "../support/wait.mjs";
+
+const blue = { name: "1060c0", colour: [0x10, 0x60, 0xc0] };
+
+describe("the viewer of Firefox", () => {
+  let service, browser, site;
+
+  before(async () => {
+    [browser, site] = await Promise.all([startBrowser(), startSite()]);
+    service = await startService("viewer-firefox");
+    await service.open("reader", { vm: "firefox", env: { FIREFOX_URLS: [site.url(blue.name)], FIREFOX_THEME: 1 } });
+  });
+
+  afterEach(() => closePages(browser));
+
+  after(async () => {
+    await browser?.close();
+    await site?.stop();
+    await service?.stop();
+  });
+
+  /** A viewer in whose Firefox the page's field has the focus and is empty. */
+  async function read(context) {
+    const viewer = await openViewer(browser, `${service.api}/view/reader`, context);
+    await viewer.live();
+    await viewer.pixel(100, 500, blue.colour);
+    await viewer.page.mouse.click(512, 400);
+    await viewer.page.keyboard.press("Control+a");
+    await viewer.page.keyboard.press("Delete");
+    return viewer;
+  }
+
+  const copied = (viewer) => viewer.page.evaluate(() => navigator.clipboard.readText());
+
+  it("pastes and copies without a panel where the browser allows it", async () => {
+    const viewer = await read({ permissions: ["clipboard-read", "clipboard-write"] });
+    await viewer.page.evaluate(() => navigator.clipboard.writeText("pasted: naïve 日本"));
+    await viewer.page.keyboard.press("Control+v");
+    await site.report("what was pasted", ({ text }) => text === "pasted: naïve 日本");
+    await viewer.page.keyboard.press("Control+a");
+    await viewer.page.keyboard.type("copied here");
+    await site.report("what was typed", ({ text }) => text === "copied here");
+    await viewer.page.keyboard.press("Control+a");
+    await viewer.page.keyboard.press("Control+c");
+    await until("this machine's clipboard has it", async () => (await copied(viewer)) === "copied here");
+    // What is copied elsewhere meanwhile is the desktop's as soon as the page has the focus again.
+    await viewer.page.evaluate(async () => {
+      await navigator.clipboard.writeText("from elsewhere");
+      dispatchEvent(new Event("focus"));
+    });
+    await viewer.page.keyboard.press("Control+a");
+    await viewer.page.keyboard.press("Shift+Insert");
+    await site.report("what was copied elsewhere", ({ text }) => text === "from elsewhere");
+    await viewer.screenshot("viewer-firefox");
+    await viewer.assertClean();
+  });
+
+  it("pastes by keys, and has the rest in its panel, where the browser allows nothing", async () => {
+    // All pages of this browser have one clipboard.
+    const writer = await openViewer(browser, `${service.api}/view/reader?view_only=true`, { permissions: ["clipboard-write"] });
+    await writer.page.evaluate(() => navigator.clipboard.writeText("by keys alone"));
+    const viewer = await read();
+    await viewer.page.keyboard.press("Control+v");
+    await site.report("what was pasted", ({ text }) => text === "by keys alone");
+
+    await viewer.tool("clipboard");
+    await viewer.page.fill("#clipboard-to", "from the panel, ✓");
+    await viewer.page.getByRole("button", { name: "Put into its clipboard" }).click();
+    await viewer.page.keyboard.press("Escape");
+    await viewer.page.mouse.click(512, 400);
+    await viewer.page.keyboard.press("Control+a");
+    await viewer.page.keyboard.press("Shift+Insert");
+    await site.report("what the panel sent", ({ text }) => text === "from the panel, ✓");
+
+    await viewer.page.keyboard.press("Control+a");
+    await viewer.page.keyboard.press("Control+c");
+    await viewer.tool("clipboard");
+    await until("the panel has it", async () => (await viewer.page.inputValue("#clipboard-from")) === "from the panel, ✓");
+    await viewer.assertClean();
+  });
+});
