@@ -3,6 +3,8 @@ import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { promisify } from "node:util";
 
+import { until } from "./wait.mjs";
+
 const run = promisify(execFile);
 
 /** A name that no other test run has; everything of this run on the engine begins with it. */
@@ -24,8 +26,12 @@ export async function containers(prefix, ...filters) {
 
 /** Removes containers, volumes and networks whose names begin with `prefix`. */
 export async function removeAll(prefix) {
-  const found = await containers(prefix);
-  if (found.length) await docker("rm", "-f", "-v", ...found);
+  await until("its containers are removed", async () => {
+    const found = await containers(prefix);
+    // One that is being removed already is only waited for.
+    if (found.length) await docker("rm", "-f", "-v", ...found);
+    return !found.length;
+  });
   const named = async (kind) => lines(await docker(kind, "ls", "--format", "{{.Name}}", "--filter", `name=^${prefix}`));
   const volumes = await named("volume");
   if (volumes.length) await docker("volume", "rm", "-f", ...volumes);

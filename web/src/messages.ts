@@ -441,9 +441,17 @@ export const messages = {
   "viewer.uploads.waiting": { en: "waiting", de: "wartet", ja: "待機中" },
   "viewer.uploads.done": { en: "done", de: "fertig", ja: "完了" },
   "viewer.uploads.cancelled": { en: "cancelled", de: "abgebrochen", ja: "中止" },
-  "viewer.uploads.arrived": { en: "{name} is in the desktop's home.", de: "{name} ist im Home des Desktops.", ja: "{name} をデスクトップのホームに保存しました。" },
+  "viewer.uploads.large": {
+    en: "{name} is too large: a file may have {limit} at most.",
+    de: "{name} ist zu groß: Eine Datei darf höchstens {limit} haben.",
+    ja: "{name} は大きすぎます。1 ファイルの上限は {limit} です。",
+  },
+  "viewer.uploads.full": {
+    en: "This does not fit: the disk has {free} left.",
+    de: "Das passt nicht: Auf dem Datenträger sind noch {free} frei.",
+    ja: "空き容量が足りません。残りは {free} です。",
+  },
   "viewer.uploads.unreachable": { en: "The connection broke.", de: "Die Verbindung ist abgebrochen.", ja: "接続が切れました。" },
-  "viewer.uploads.leave": { en: "Uploads are still under way.", de: "Es wird noch hochgeladen.", ja: "アップロード中です。" },
   "viewer.sound": { en: "Sound", de: "Ton", ja: "音声" },
   "viewer.sound.unsupported": {
     en: "This browser cannot play the desktop's sound (WebM with Opus).",

@@ -8,8 +8,8 @@ import { bytes, relativeTime } from "../shared/format.ts";
 import { language, t } from "../shared/i18n.ts";
 import { Icon } from "../shared/icons.tsx";
 import { toast } from "../shared/toast.tsx";
-import { downloadAddress, list, remove, type Entry, type Upload } from "./files.ts";
-import { join, nameOf, steps } from "./paths.ts";
+import { downloadAddress, list, remove, type Directory, type Entry, type Upload } from "./files.ts";
+import { encoded, join, nameOf, steps } from "./paths.ts";
 import { Symbol } from "./symbols.tsx";
 import type { Viewer } from "./viewer.ts";
 
@@ -22,20 +22,29 @@ const replacing = signal<{ add: () => void; names: string[] } | undefined>(undef
 const complaint = (error: unknown): string =>
   error instanceof ApiError && error.code !== "unreachable" ? error.message : t("viewer.uploads.unreachable");
 
+/** What is too large for the service or for its disk, in words; nothing of that is sent. */
+function excess(files: { path: string; file: File }[], { free, upload_max }: Directory): string | undefined {
+  const large = files.find(({ file }) => file.size > upload_max);
+  if (large) return t("viewer.uploads.large", { name: large.path, limit: bytes(upload_max, language.value) });
+  const all = files.reduce((sum, { file }) => sum + file.size, 0);
+  return all > free ? t("viewer.uploads.full", { free: bytes(free, language.value) }) : undefined;
+}
+
 /** Uploads into the directory that is shown; asks before something is replaced. */
 export async function upload(viewer: Viewer, files: { path: string; file: File }[]): Promise<void> {
   if (!files.length) return;
   const into = directory.value;
-  const add = () => viewer.uploads.add(files.map(({ path, file }) => ({ path: join(into, path), file })));
   try {
-    const there = new Set((await list(viewer.uid, into)).map(({ name }) => name));
-    const names = [...new Set(files.map(({ path }) => path.split("/")[0] ?? path))].filter((name) => there.has(name));
-    if (!names.length) add();
-    else replacing.value = { add, names };
+    const there = await list(viewer.uid, into);
+    const problem = excess(files, there);
+    if (problem !== undefined) return toast(problem, "bad");
+    const taken = new Set(there.entries.map(({ name }) => name));
+    const names = [...new Set(files.map(({ path }) => path.split("/")[0] ?? path))].filter((name) => taken.has(name));
+    const add = () => viewer.uploads.add(files.map(({ path, file }) => ({ path: join(into, encoded(path)), file })));
+    if (names.length) replacing.value = { add, names };
+    else add();
   } catch (error) {
-    // A directory that is not there yet is made; every other problem is the upload's as well, and is shown there.
-    if (error instanceof ApiError && error.status === 404) add();
-    else toast(complaint(error), "bad");
+    toast(complaint(error), "bad");
   }
 }
 
@@ -66,9 +75,9 @@ export function FilesPanel({ viewer }: { viewer: Viewer }) {
   useEffect(() => {
     const aborter = new AbortController();
     list(viewer.uid, path, aborter.signal).then(
-      (found) => {
+      ({ entries }) => {
         setProblem("");
-        setEntries(found);
+        setEntries(entries);
       },
       (error: unknown) => {
         if (!aborter.signal.aborted) setProblem(complaint(error));
@@ -133,7 +142,7 @@ export function FilesPanel({ viewer }: { viewer: Viewer }) {
           text={t(deleting.type === "directory" ? "viewer.files.delete.directory" : "viewer.files.delete.text")}
           action={t("viewer.files.delete.action")}
           onConfirm={() => {
-            remove(viewer.uid, join(path, deleting.name)).then(
+            remove(viewer.uid, join(path, part(deleting))).then(
               () => setReads((count) => count + 1),
               (error: unknown) => toast(complaint(error), "bad"),
             );
@@ -145,10 +154,13 @@ export function FilesPanel({ viewer }: { viewer: Viewer }) {
   );
 }
 
+/** What an entry adds to the path of its directory. */
+const part = ({ name, encoded_name }: Entry): string => encoded_name ?? encodeURIComponent(name);
+
 function Row(props: { viewer: Viewer; entry: Entry; go: (path: string) => void; onDelete: () => void }) {
   const { viewer, entry, go, onDelete } = props;
   const { name, type } = entry;
-  const path = join(directory.value, name);
+  const path = join(directory.value, part(entry));
   const saveAs = type === "directory" ? `${name}.tar` : name;
   const label = t(type === "directory" ? "viewer.files.archive" : "viewer.files.download", { name });
   return (
@@ -166,7 +178,7 @@ function Row(props: { viewer: Viewer; entry: Entry; go: (path: string) => void; 
       )}
       <span class="hint">
         {type === "file" && `${bytes(entry.size, language.value)} · `}
-        {relativeTime(entry.modified, Date.now(), language.value, "narrow")}
+        {entry.modified && relativeTime(entry.modified, Date.now(), language.value, "narrow")}
       </span>
       {type !== "other" && (
         <a

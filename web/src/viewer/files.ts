@@ -3,18 +3,28 @@ import { signal } from "@preact/signals";
 
 import { ApiError } from "../shared/api.ts";
 import { address } from "../shared/base.ts";
-import { filePath } from "./paths.ts";
 
 export interface Entry {
   name: string;
+  /** As it stands in a URL, where `name` does not have all of it. */
+  encoded_name?: string;
   type: "file" | "directory" | "link" | "other";
   /** Bytes. */
   size: number;
-  modified: string;
+  modified?: string;
 }
 
+export interface Directory {
+  entries: Entry[];
+  /** Bytes that its disk has left. */
+  free: number;
+  /** Bytes that a file may have that is put there. */
+  upload_max: number;
+}
+
+/** `path` is encoded, as all paths here are. */
 export const fileAddress = (uid: string, path: string): string =>
-  address(`api/vm/${encodeURIComponent(uid)}/files/${filePath(path)}`);
+  address(`api/vm/${encodeURIComponent(uid)}/files/${path}`);
 
 /** Where a browser saves a file from; a directory comes as a tar archive. */
 export const downloadAddress = (uid: string, path: string, type: Entry["type"]): string =>
@@ -25,13 +35,13 @@ async function refused(response: Response): Promise<ApiError> {
   return new ApiError(response.status, problem.code ?? "unreachable", problem.details ?? `${response.status} ${response.statusText}`);
 }
 
-export async function list(uid: string, path: string, signal?: AbortSignal): Promise<Entry[]> {
+export async function list(uid: string, path: string, signal?: AbortSignal): Promise<Directory> {
   const response = await fetch(fileAddress(uid, path), {
     headers: { Accept: "application/json" },
     ...(signal ? { signal } : {}),
   });
   if (!response.ok) throw await refused(response);
-  return ((await response.json()) as { entries: Entry[] }).entries;
+  return (await response.json()) as Directory;
 }
 
 export async function remove(uid: string, path: string): Promise<void> {
@@ -117,9 +127,11 @@ export class Uploads {
     // A service that refuses a large file early may close the connection while the browser still sends.
     request.addEventListener("error", () => this.#end(id, { state: "failed", problem: new ApiError(0, "unreachable", "") }));
     request.addEventListener("abort", () => this.#end(id, { state: "cancelled" }));
-    request.open("PUT", fileAddress(this.#uid, path));
+    const file = this.#files.get(id);
+    const modified = file ? `?modified=${encodeURIComponent(new Date(file.lastModified).toISOString())}` : "";
+    request.open("PUT", fileAddress(this.#uid, path) + modified);
     request.setRequestHeader("Content-Type", "application/octet-stream");
-    request.send(this.#files.get(id) ?? null);
+    request.send(file ?? null);
   }
 
   #end(id: number, change: Partial<Upload>): void {
@@ -146,8 +158,10 @@ function problemOf(request: XMLHttpRequest): ApiError {
 /** The files of something that was dropped, those in directories as well; each with its path from there. */
 export async function droppedFiles(items: DataTransferItemList): Promise<{ path: string; file: File }[]> {
   // All of them before anything is waited for: the list is emptied when the event is over.
-  const entries = Array.from(items, (item) => item.webkitGetAsEntry()).filter((entry) => entry !== null);
-  const found = await Promise.all(entries.map(filesIn));
+  const dropped = Array.from(items, (item) => ({ entry: item.webkitGetAsEntry(), file: item.getAsFile() }));
+  const found = await Promise.all(
+    dropped.map(({ entry, file }) => (entry ? filesIn(entry) : file ? [{ path: file.name, file }] : [])),
+  );
   return found.flat();
 }
 

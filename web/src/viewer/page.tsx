@@ -6,6 +6,7 @@ import { toast, Toasts } from "../shared/toast.tsx";
 import { directory, Replacing, upload } from "./files-panel.tsx";
 import { droppedFiles } from "./files.ts";
 import { onPasteKeys, releaseKeys, TouchKeyboard } from "./keyboard.ts";
+import { nameOf } from "./paths.ts";
 import type { Query } from "./query.ts";
 import { Questions } from "./questions.tsx";
 import { Status } from "./status.tsx";
@@ -111,7 +112,7 @@ function Drop({ viewer }: { viewer: Viewer }) {
     <div class="drop" aria-hidden="true">
       <p>
         <Symbol name="upload" />
-        {t("viewer.files.drop", { place: directory.value === "" ? t("viewer.files.home") : directory.value })}
+        {t("viewer.files.drop", { place: directory.value === "" ? t("viewer.files.home") : nameOf(directory.value) })}
       </p>
     </div>
   );

@@ -1,23 +1,25 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
-import { filePath, join, nameOf, pictureName, steps } from "./paths.ts";
+import { encoded, join, nameOf, pictureName, steps } from "./paths.ts";
 
 describe("paths below a home", () => {
   it("are encoded name by name", () => {
-    assert.equal(filePath(""), "");
-    assert.equal(filePath("Häuser & Co/50 % ?#.txt"), "H%C3%A4user%20%26%20Co/50%20%25%20%3F%23.txt");
+    assert.equal(encoded(""), "");
+    assert.equal(encoded("Häuser & Co/50 % ?#.txt"), "H%C3%A4user%20%26%20Co/50%20%25%20%3F%23.txt");
   });
 
   it("are put together and taken apart", () => {
     assert.equal(join("", "a"), "a");
     assert.equal(join("a/b", "c"), "a/b/c");
     assert.equal(nameOf("a/b/c.txt"), "c.txt");
-    assert.equal(nameOf("c.txt"), "c.txt");
+    assert.equal(nameOf("c%20d.txt"), "c d.txt");
+    // Bytes that are no text are shown as they are.
+    assert.equal(nameOf("a/%FF.txt"), "%FF.txt");
     assert.deepEqual(steps(""), []);
-    assert.deepEqual(steps("a/b"), [
-      { name: "a", path: "a" },
-      { name: "b", path: "a/b" },
+    assert.deepEqual(steps("%C3%A4/b"), [
+      { name: "ä", path: "%C3%A4" },
+      { name: "b", path: "%C3%A4/b" },
     ]);
   });
 
