@@ -233,10 +233,18 @@ describe("the viewer", () => {
   });
 
   it("offers to start what sleeps, and starts it at once only when the address says so", async () => {
-    await service.open("sleeper", { vm: "tiny" });
+    const before = await view("sleeper");
+    await before.focused();
+    await before.page.keyboard.press("a");
+    await before.middle(colourOf(0x61));
     await service.call("DELETE", "/api/vm/sleeper");
+    await before.close();
     const viewer = await openViewer(browser, address("sleeper"));
     await viewer.state("asleep");
+    // The picture that the service kept of it.
+    await viewer.until("the last picture", () => document.querySelector("canvas.last").width > 0);
+    await viewer.middle(colourOf(0x61), { last: true });
+    await viewer.screenshot("viewer-asleep");
     assert.equal((await service.call("GET", "/api/vm/sleeper")).body.status, "asleep");
     const other = await openViewer(browser, address("sleeper", "?autoconnect=true"));
     await Promise.all([viewer, other].map((viewer) => viewer.live()));

@@ -114,6 +114,7 @@ export class Viewer {
 
   /** Starts the desktop if it sleeps, and connects. */
   start(): void {
+    this.#setReconnect(this.#query.reconnect);
     this.#put({ type: "start" });
   }
 
@@ -140,7 +141,7 @@ export class Viewer {
   decline(): void {
     this.question.value = undefined;
     this.serverKey.value = undefined;
-    this.#machine.value = { ...this.#machine.value, policy: { ...this.#machine.value.policy, reconnect: false } };
+    this.#setReconnect(false);
     this.#screen.disconnect();
   }
 
@@ -158,10 +159,22 @@ export class Viewer {
 
   /** Switches the sound; from inside of a gesture. */
   toggleSound(): void {
-    const { name } = this.state.value;
-    const url = this.state.value.name === "connected" ? this.state.value.url : undefined;
-    if (this.sound.value !== "off" || url === undefined || name !== "connected") this.#sound.stop();
-    else this.#sound.start(streamAddress(url, "audio", base));
+    if (this.#hears) this.#sound.stop();
+    else this.#listenTo();
+  }
+
+  get #hears(): boolean {
+    return this.sound.value === "waiting" || this.sound.value === "playing";
+  }
+
+  #listenTo(): void {
+    const state = this.state.value;
+    if (state.name === "connected") this.#sound.start(streamAddress(state.url, "audio", base));
+  }
+
+  #setReconnect(reconnect: boolean): void {
+    const machine = this.#machine.value;
+    this.#machine.value = { ...machine, policy: { ...machine.policy, reconnect } };
   }
 
   #look(): Look {
@@ -237,6 +250,8 @@ export class Viewer {
     this.#refusal = undefined;
     this.#put({ type: "connected" });
     this.clipboard.reset();
+    // It may have another address now.
+    if (this.#hears) this.#listenTo();
     // Whoever is at the toolbar or in a panel stays there.
     if (document.activeElement === null || document.activeElement === document.body) this.#screen.focus();
   }
