@@ -89,7 +89,7 @@ export class ConsoleViewer {
       },
       options?.last ? "canvas.last" : ".screen canvas",
     );
-    return this.pixel(Math.floor(width / 2) - 30, Math.floor(height / 2) + 30, colour, options);
+    return this.pixel(Math.floor(width / 2) - 20, Math.floor(height / 2) + 20, colour, options);
   }
 
   async corners(width, height) {
