@@ -2,6 +2,7 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "a test may stop at what it does not expect"
 )]
 
@@ -20,6 +21,8 @@ fn ask(scene: &Scene, arguments: &[&str]) -> (bool, Value) {
     command
         .args(arguments)
         .arg("--json")
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("COSAGE_URL", format!("http://{}", scene.address))
         .env("COSAGE_CATALOG", scene.path("catalog.toml"))
         .env("COSAGE_DATA_DIR", scene.path("data"))
@@ -28,7 +31,11 @@ fn ask(scene: &Scene, arguments: &[&str]) -> (bool, Value) {
         .env("PORT_RANGE_END", scene.ports.end.to_string());
     let output = command.output().unwrap();
     let json = serde_json::from_slice(&output.stdout);
-    (output.status.success(), json.unwrap())
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    (
+        output.status.success(),
+        json.unwrap_or_else(|_| panic!("{arguments:?}: {complaint}")),
+    )
 }
 
 #[tokio::test]

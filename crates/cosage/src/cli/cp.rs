@@ -3,16 +3,17 @@
 mod down;
 mod up;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{RequestBuilder, Response};
+use reqwest::{Method, RequestBuilder, Response};
+use serde::Deserialize;
 
-use super::client::{CallError, Client, Target};
+use super::client::{CallError, Client, Target, broken, read};
 use super::failure::Failure;
 use super::file::STANDARD;
-use super::output::plain;
+use super::output::{bytes, plain};
 use crate::desktop::Uid;
 
 /// `cosage cp`.
@@ -174,12 +175,60 @@ async fn send(
 
 /// What is at a path; `None` where nothing is.
 async fn look(client: &Client, uid: &Uid, path: &HomePath) -> Result<Option<Kind>, Failure> {
-    let request = client.request(reqwest::Method::GET, address(uid, path));
+    let request = client.request(Method::GET, address(uid, path));
     match client.send(request).await {
         // A file's contents, which began to come, are not read.
         Ok(response) => Ok(Some(kind(&response))),
         Err(CallError::Refused(refusal)) if refusal.code == "no_such_file" => Ok(None),
         Err(error) => Err(client.suggest(error, uid).await),
+    }
+}
+
+/// What fits, as every listing of a directory says.
+#[derive(Debug, Deserialize)]
+struct Room {
+    /// How many bytes the disk has left.
+    free: u64,
+    /// How many bytes a file may have.
+    upload_max: u64,
+}
+
+impl Room {
+    /// Asks how much there is in a home.
+    async fn of(client: &Client, uid: &Uid) -> Result<Self, Failure> {
+        let home = HomePath::default();
+        let request = client.request(Method::GET, address(uid, &home));
+        let listing = send(client, uid, &home, request).await?;
+        let text = listing
+            .text()
+            .await
+            .map_err(|error| Failure::from(broken(error)))?;
+        read(&serde_json::from_str(&text).unwrap_or_default())
+    }
+
+    /// Whether the files that are to be sent fit. The service looks again at each; but one that it
+    /// refuses while it is being sent could end with nothing but a broken connection.
+    fn check<'a>(&self, files: impl Iterator<Item = (&'a Path, u64)>) -> Result<(), Failure> {
+        let mut whole = 0_u64;
+        for (path, size) in files {
+            if size > self.upload_max {
+                return Err(Failure::Usage(format!(
+                    "{} has {}, and a file may have {} at most (COSAGE_UPLOAD_MAX)",
+                    path.display(),
+                    bytes(size),
+                    bytes(self.upload_max)
+                )));
+            }
+            whole = whole.saturating_add(size);
+        }
+        if whole > self.free {
+            return Err(Failure::Failed(format!(
+                "{} do not fit: the disk of the home has {} left",
+                bytes(whole),
+                bytes(self.free)
+            )));
+        }
+        Ok(())
     }
 }
 
@@ -195,6 +244,19 @@ fn kind(response: &Response) -> Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_known_before_it_is_sent() {
+        let room = Room {
+            free: 100,
+            upload_max: 60,
+        };
+        let check = |sizes: &[u64]| room.check(sizes.iter().map(|size| (Path::new("x"), *size)));
+        assert!(check(&[]).is_ok() && check(&[60, 40]).is_ok());
+        assert!(matches!(check(&[61]), Err(Failure::Usage(_))));
+        assert!(matches!(check(&[60, 41]), Err(Failure::Failed(_))));
+        assert!(matches!(check(&[60, u64::MAX]), Err(Failure::Usage(_))));
+    }
 
     #[test]
     fn a_place_is_a_desktops_where_a_name_stands_before_the_colon() {

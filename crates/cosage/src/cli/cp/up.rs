@@ -14,7 +14,7 @@ use tokio::fs::File;
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
 
-use super::{HomePath, Kind, address, look, send};
+use super::{HomePath, Kind, Room, address, look, send};
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::file::unreadable;
@@ -63,6 +63,8 @@ pub(super) async fn copy(
     let mut items = Vec::new();
     let mut left_out = Vec::new();
     collect(from, to, &metadata, &mut items, &mut left_out)?;
+    let sizes = items.iter().map(|item| (item.from.as_path(), item.bytes));
+    Room::of(client, uid).await?.check(sizes)?;
     let total = items.iter().map(|item| item.bytes).sum();
     let progress = Arc::new(Progress::bytes(plain(&name), Some(total)));
     for item in items {
