@@ -1,6 +1,7 @@
 //! The way to the service's API.
 
 use std::error::Error as _;
+use std::io;
 use std::time::Duration;
 
 use clap::Args;
@@ -138,7 +139,8 @@ impl Client {
     /// Carries a request out, whatever the status of its answer.
     pub(super) async fn send_any(&self, request: RequestBuilder) -> Result<Response, CallError> {
         request.send().await.map_err(|error| {
-            if error.is_body() {
+            // Such as an upload that the service has refused before all of it was sent.
+            if error.is_body() || was_cut(&error) {
                 return CallError::Broken(cause(&error));
             }
             CallError::Unreachable(format!(
@@ -280,6 +282,21 @@ pub(super) fn cause(error: &reqwest::Error) -> String {
     } else {
         text
     }
+}
+
+/// Whether the other side ended a connection that there was.
+fn was_cut(error: &reqwest::Error) -> bool {
+    let mut source = error.source();
+    while let Some(inner) = source {
+        if let Some(error) = inner.downcast_ref::<io::Error>() {
+            return matches!(
+                error.kind(),
+                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+            );
+        }
+        source = inner.source();
+    }
+    false
 }
 
 fn without_credentials(mut url: Url) -> Url {
