@@ -129,13 +129,11 @@ Examples:
     /// warning or a problem; the exit status is 1 when there is a problem.
     Doctor(Doctor),
     /// Print the completions of a shell.
-    ///
-    /// bash: cosage completions bash > /etc/bash_completion.d/cosage
-    ///
-    /// zsh: cosage completions zsh > "${fpath[1]}/_cosage"
-    ///
-    /// fish: cosage completions fish > ~/.config/fish/completions/cosage.fish
-    #[command(verbatim_doc_comment)]
+    #[command(after_help = "\
+Examples:
+  cosage completions bash > /etc/bash_completion.d/cosage
+  cosage completions zsh > \"${fpath[1]}/_cosage\"
+  cosage completions fish > ~/.config/fish/completions/cosage.fish")]
     Completions(Completions),
     /// Print the manual page: cosage man | man -l -
     Man(Man),

@@ -31,8 +31,13 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Which service a command talks to.
 #[derive(Debug, Args)]
 pub(super) struct Target {
-    /// Address of the service [default: http://127.0.0.1:4024].
-    #[arg(long, env = "COSAGE_URL", hide_env_values = true, value_name = "URL")]
+    #[arg(
+        long,
+        env = "COSAGE_URL",
+        hide_env_values = true,
+        value_name = "URL",
+        help = format!("Address of the service [default: {DEFAULT_URL}]")
+    )]
     url: Option<String>,
 }
 

@@ -19,12 +19,17 @@ use super::settings::Settings;
 /// `cosage doctor`.
 #[derive(Debug, Args)]
 pub struct Doctor {
-    /// The address under which browsers reach the service, such as https://desk.example.org: a
-    /// WebSocket is tried through it, and so through what is in front of the service.
-    #[arg(long, value_name = "URL")]
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "The address under which browsers reach the service, such as https://desk.example.org: a WebSocket is tried through it, and so through what is in front of the service"
+    )]
     public_url: Option<String>,
-    /// A web page's origin, such as https://sage3.example.org: whether it may call and connect.
-    #[arg(long, value_name = "ORIGIN")]
+    #[arg(
+        long,
+        value_name = "ORIGIN",
+        help = "A web page's origin, such as https://sage3.example.org: whether it may call and connect"
+    )]
     origin: Option<String>,
     /// Start a desktop too, and hold its stream for 70 s while nothing moves: a proxy that cuts
     /// still connections shows. The desktop is deleted afterwards.
