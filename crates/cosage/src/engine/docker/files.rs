@@ -9,7 +9,9 @@
 //! the engine removes a container whose program has ended. What survives even that is swept when
 //! containers are listed. It has no instance's label, so it never looks like a desktop.
 
-use std::collections::{HashMap, HashSet};
+mod closable;
+
+use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -30,6 +32,7 @@ use sha1::{Digest, Sha1};
 use tokio::sync::{RwLock, RwLockWriteGuard, Semaphore};
 use tokio::time::{sleep, timeout};
 
+use self::closable::Closable;
 use super::super::EngineError;
 use super::super::home::{Home, HomeError, Link};
 use super::client::{Client, ORDER_LIMIT, READ_LIMIT, Refusal, limited, sort};
@@ -69,9 +72,16 @@ pub(super) struct Programs {
     /// of these by its uid's hash.
     gates: [RwLock<()>; 16],
     /// The values of [`labels::FILES`] in use.
-    held: Mutex<HashSet<String>>,
+    held: Mutex<HashMap<String, Held>>,
     idle: Mutex<HashMap<Uid, Vec<(u64, Link)>>>,
     kept: AtomicU64,
+}
+
+/// A container in use.
+struct Held {
+    uid: Uid,
+    /// What closes the connections to it.
+    closers: Vec<Box<dyn Fn() + Send>>,
 }
 
 /// A value of [`labels::FILES`] in use, until it is dropped.
@@ -105,12 +115,25 @@ impl Programs {
         &self.gates[(hash % self.gates.len() as u64) as usize]
     }
 
-    fn mark(self: &Arc<Self>) -> Mark {
+    fn mark(self: &Arc<Self>, uid: &Uid) -> Mark {
         let value = uuid::Uuid::new_v4().to_string();
-        lock(&self.held).insert(value.clone());
+        let held = Held {
+            uid: uid.clone(),
+            closers: Vec::new(),
+        };
+        lock(&self.held).insert(value.clone(), held);
         Mark {
             programs: Arc::clone(self),
             value,
+        }
+    }
+
+    /// Closes the connections to all containers of a home.
+    fn close(&self, uid: &Uid) {
+        lock(&self.idle).remove(uid);
+        let held = lock(&self.held);
+        for held in held.values().filter(|held| held.uid == *uid) {
+            held.closers.iter().for_each(|close| close());
         }
     }
 
@@ -217,8 +240,9 @@ impl Docker {
         limited(ORDER_LIMIT, started)
             .await
             .map_err(|error| self.client.explain(error))?;
-        drop(gate);
         let mut link = link(attached, removal);
+        // From here on, whoever deletes the home closes the link.
+        drop(gate);
         match timeout(READ_LIMIT, link.hello()).await {
             Ok(Ok(())) => Ok(link),
             Ok(Err(_)) => Err(HomeError::Ended),
@@ -230,7 +254,7 @@ impl Docker {
 
     /// Makes a container with the volume in it.
     async fn create_program(&self, uid: &Uid, volume: String) -> Result<Removal, EngineError> {
-        let mark = self.programs.mark();
+        let mark = self.programs.mark(uid);
         let options = CreateContainerOptionsBuilder::default()
             .name(&format!("{volume}-files-{}", &mark.value[..8]))
             .build();
@@ -342,7 +366,7 @@ impl Docker {
         uid: &Uid,
     ) -> Result<RwLockWriteGuard<'_, ()>, EngineError> {
         let gate = self.programs.gate(uid).write().await;
-        lock(&self.programs.idle).remove(uid);
+        self.programs.close(uid);
         let labels = [
             (labels::OWNER, self.settings.owner.as_str()),
             (labels::UID, uid.as_str()),
@@ -359,7 +383,7 @@ impl Docker {
     pub(super) fn sweep_programs(&self, containers: &[ContainerSummary]) {
         for container in containers {
             if let (Some(mark), Some(id)) = (mark_of(container), &container.id)
-                && !lock(&self.programs.held).contains(mark)
+                && !lock(&self.programs.held).contains_key(mark)
             {
                 drop(Removal {
                     client: Arc::clone(&self.client),
@@ -377,7 +401,14 @@ fn mark_of(container: &ContainerSummary) -> Option<&str> {
 }
 
 fn link(attached: AttachContainerResults, removal: Removal) -> Link {
-    let input = attached.output.filter_map(|part| async {
+    let input = Closable::new(attached.output);
+    let output = Closable::new(attached.input);
+    if let Some(mark) = &removal.mark
+        && let Some(held) = lock(&mark.programs.held).get_mut(&mark.value)
+    {
+        held.closers = vec![Box::new(input.closer()), Box::new(output.closer())];
+    }
+    let input = input.filter_map(|part| async {
         match part {
             Ok(LogOutput::StdErr { message }) => {
                 let text = String::from_utf8_lossy(&message);
@@ -388,7 +419,7 @@ fn link(attached: AttachContainerResults, removal: Removal) -> Link {
             Err(error) => Some(Err(std::io::Error::other(error))),
         }
     });
-    Link::new(input.boxed(), attached.input, removal)
+    Link::new(input.boxed(), output, removal)
 }
 
 /// The image's one file, as a tar archive.
