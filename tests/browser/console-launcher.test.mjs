@@ -100,7 +100,8 @@ describe("the launcher", () => {
     await page.getByRole("button", { name: "Start Tiny" }).click();
     await page.waitForURL(/\/view\//);
     const progress = JSON.parse(await page.evaluate(() => sessionStorage.getItem("progress")));
-    assert.ok(progress.includes("Waiting for the display …"), `${progress}`);
+    assert.ok(progress.includes("Starting …") || progress.includes("Waiting for the display …"), `${progress}`);
+    assert.equal(progress.lastIndexOf("Asking for it …"), progress.indexOf("Asking for it …"), `it went back: ${progress}`);
     const { body } = await service.call("GET", `/api/vm/${uidOf(page)}`);
     assert.deepEqual([body.app, body.status], ["tiny", "ready"]);
     assert.deepEqual(page.complaints, []);

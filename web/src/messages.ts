@@ -43,6 +43,7 @@ export const messages = {
   },
   "progress.starting": { en: "Starting …", de: "Startet …", ja: "起動しています…" },
   "progress.waiting": { en: "Waiting for the display …", de: "Wartet auf die Anzeige …", ja: "画面の準備を待っています…" },
+  "progress.opening": { en: "Opening …", de: "Wird geöffnet …", ja: "開いています…" },
 
   // The launcher.
   "launcher.heading": { en: "Desktop applications", de: "Desktop-Anwendungen", ja: "デスクトップアプリ" },
@@ -93,6 +94,11 @@ export const messages = {
   "stop.named": { en: "Stop {name}", de: "{name} beenden", ja: "{name} を停止" },
   "stop.title": { en: "Stop {title}?", de: "{title} beenden?", ja: "{title} を停止しますか？" },
   "stop.text": {
+    en: "What is not saved elsewhere is lost: it has no home. It can be started again.",
+    de: "Was nicht anderswo gespeichert ist, geht verloren: Er hat kein Heimverzeichnis. Er kann wieder gestartet werden.",
+    ja: "ホームがないため、他に保存していない内容は失われます。再び起動できます。",
+  },
+  "stop.text.home": {
     en: "What is not saved in it is lost. Its home stays, and it can be started again.",
     de: "Was darin nicht gespeichert ist, geht verloren. Sein Heimverzeichnis bleibt, und er kann wieder gestartet werden.",
     ja: "保存していない内容は失われます。ホームは残り、再び起動できます。",

@@ -139,7 +139,7 @@ export function LaunchDialog(props: {
         </>
       ) : (
         <div aria-live="polite">
-          <ProgressBar progress={desktop?.progress} />
+          <ProgressBar progress={desktop?.status === "ready" ? { step: "opening" } : desktop?.progress} />
         </div>
       )}
     </Dialog>

@@ -101,7 +101,7 @@ function Dialogs() {
         <Confirmation
           title={t(`${kind}.title`, { title: desktop.title })}
           text={[
-            kind === "stop" ? t("stop.text") : t(desktop.home ? "delete.text.home" : "delete.text"),
+            t(desktop.home ? `${kind}.text.home` : `${kind}.text`),
             desktop.viewers > 0 ? t("stop.viewers", { n: desktop.viewers }) : "",
           ].join(" ")}
           action={t(kind)}

@@ -4,8 +4,11 @@ import { t } from "./i18n.ts";
 
 export const StatusBadge = ({ status }: { status: Status }) => <span class={`status ${status}`}>{t(`status.${status}`)}</span>;
 
+/** What a start is at; the service's last step is followed by the page's own. */
+export type Step = Progress | { step: "opening"; percent?: never };
+
 /** What a start is doing, in words. */
-export function progressText(progress: Progress | undefined): string {
+export function progressText(progress: Step | undefined): string {
   if (!progress) return t("progress.asked");
   if (progress.step === "pulling" && progress.percent !== undefined) {
     return t("progress.pulling.percent", { percent: Math.floor(progress.percent) });
@@ -14,7 +17,7 @@ export function progressText(progress: Progress | undefined): string {
 }
 
 /** A bar for it, which is full only when the image is there and says so only where it is known. */
-export function ProgressBar({ progress }: { progress: Progress | undefined }) {
+export function ProgressBar({ progress }: { progress: Step | undefined }) {
   const percent = progress?.step === "pulling" ? progress.percent : undefined;
   const text = progressText(progress);
   return (
