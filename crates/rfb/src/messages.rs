@@ -36,7 +36,7 @@ const GII_BIG_ENDIAN: u8 = 0x80;
 
 /// The pseudo-encoding by which a client says that its `PointerEvent` may have a seventh byte, and the bit of the
 /// button mask that says that one has.
-const EXTENDED_MOUSE_BUTTONS: u32 = (-316_i32).cast_unsigned();
+const EXTENDED_MOUSE_BUTTONS: [u8; 4] = (-316_i32).to_be_bytes();
 const EXTENDED_MARKER: u8 = 0x80;
 
 /// Actions of an extended clipboard message, as bits of its flags.
@@ -121,6 +121,7 @@ pub enum Part {
 /// Follows the messages of one client, in whatever pieces they come.
 #[derive(Clone, Debug, Default)]
 pub struct Messages {
+    /// While a list of encodings is read, its last four bytes, otherwise what there is of a head.
     head: [u8; HEAD_MAX_LEN],
     /// How much of a head was gathered, because it came in pieces.
     gathered: u8,
@@ -129,8 +130,6 @@ pub struct Messages {
     /// Whether the list of encodings that is read, or was read last, has [`EXTENDED_MOUSE_BUTTONS`].
     extended_mouse_buttons: bool,
     in_encodings: bool,
-    /// The last four bytes of that list.
-    encoding: u32,
 }
 
 /// What the first bytes of a message tell.
@@ -190,10 +189,11 @@ impl Messages {
         let len = (self.remaining as usize).min(input.len());
         if self.in_encodings {
             for byte in &input[..len] {
-                self.encoding = self.encoding << 8 | u32::from(*byte);
+                self.head.copy_within(1..4, 0);
+                self.head[3] = *byte;
                 self.remaining -= 1;
                 self.extended_mouse_buttons |=
-                    self.remaining.is_multiple_of(4) && self.encoding == EXTENDED_MOUSE_BUTTONS;
+                    self.remaining.is_multiple_of(4) && self.head[..4] == EXTENDED_MOUSE_BUTTONS;
             }
         } else {
             #[expect(clippy::cast_possible_truncation, reason = "at most `remaining`")]
