@@ -233,3 +233,39 @@ fn what_a_clipboard_message_does_is_told_by_its_flags() {
         assert_eq!(clipboard(flags), kind, "{flags:#x}");
     }
 }
+
+/// Recorded from noVNC itself, which is what almost all viewers are.
+#[test]
+fn all_that_novnc_sends_is_told() {
+    let recorded = include_str!("novnc-1.7.0.txt");
+    let mut stream = Vec::new();
+    let mut expected = Vec::new();
+    for line in recorded.lines().filter(|line| !line.starts_with('#')) {
+        let (name, digits) = line.split_once(' ').unwrap();
+        let message: Vec<u8> = (0..digits.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
+            .collect();
+        let kind = match name {
+            "pixelFormat" => Kind::SetPixelFormat,
+            "clientEncodings" => Kind::SetEncodings,
+            "fbUpdateRequest" => Kind::FramebufferUpdateRequest,
+            "keyEvent" => Kind::KeyEvent,
+            "QEMUExtendedKeyEvent" => Kind::QemuKeyEvent,
+            "pointerEvent" => Kind::PointerEvent,
+            "extendedPointerEvent" => Kind::ExtendedPointerEvent,
+            "clientCutText" => Kind::ClientCutText,
+            "extendedClipboardCaps" | "extendedClipboardRequest" => Kind::ClipboardInquiry,
+            "extendedClipboardNotify" | "extendedClipboardProvide" => Kind::ClipboardOffer,
+            "setDesktopSize" => Kind::SetDesktopSize,
+            "clientFence" => Kind::ClientFence,
+            "enableContinuousUpdates" => Kind::EnableContinuousUpdates,
+            "xvpOp" => Kind::Xvp,
+            other => panic!("{other} is new"),
+        };
+        expected.push((kind, message.len()));
+        stream.extend(message);
+    }
+    assert_eq!(expected.len(), 16);
+    assert_eq!(follow(cut(&stream, &[7])), (expected, None));
+}
