@@ -159,11 +159,11 @@ impl Messages {
         if self.remaining > 0 {
             return Ok((self.body(input), Part::Body));
         }
-        if self.gathered == 0 {
-            if let Some(head) = self.tell(input)? {
-                self.begin(&head);
-                return Ok((head.len, Part::Head(head.kind)));
-            }
+        if self.gathered == 0
+            && let Some(head) = self.tell(input)?
+        {
+            self.begin(&head);
+            return Ok((head.len, Part::Head(head.kind)));
         }
         for (taken, byte) in input.iter().enumerate() {
             self.head[usize::from(self.gathered)] = *byte;

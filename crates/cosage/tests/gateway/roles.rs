@@ -42,9 +42,14 @@ async fn told(viewer: &mut Viewer) -> Vec<Message> {
             let message = viewer.message().await.unwrap();
             let drawn = matches!(&message, Message::Update(rectangles)
                 if rectangles.iter().any(|rectangle| matches!(rectangle, Rectangle::Pixels { .. })));
+            let update = matches!(message, Message::Update(_));
             messages.push(message);
             if drawn {
                 return messages;
+            }
+            if update {
+                // The answer to a request may be the screen's size alone.
+                viewer.request_update(Update::Incremental).await.unwrap();
             }
         }
     })
