@@ -26,6 +26,16 @@ impl Contestant {
         Self::own("CoSage's gateway", "gateway", Dialect::WebSocket, upstream)
     }
 
+    /// The gateway in front of VNC servers, whose viewers' messages it follows.
+    pub(crate) fn following_gateway(upstream: SocketAddr) -> Result<Self, Failure> {
+        Self::own(
+            "CoSage's gateway, RFB",
+            "gateway-rfb",
+            Dialect::WebSocket,
+            upstream,
+        )
+    }
+
     pub(crate) fn plain(upstream: SocketAddr) -> Result<Self, Failure> {
         Self::own(
             "plain tokio TCP relay, 64 KiB",

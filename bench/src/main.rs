@@ -7,6 +7,7 @@ mod all;
 mod contestant;
 mod desktops;
 mod files;
+mod filter;
 mod process;
 mod relay;
 mod report;
@@ -31,6 +32,8 @@ struct Arguments {
 enum Command {
     /// The stream gateway against a plain TCP relay and against nginx in front of websockify
     Relay(relay::Arguments),
+    /// The stream gateway with and without a look at the messages of viewers
+    Filter(filter::Arguments),
     /// Desktops on a Docker Engine, one and many at a time, against `docker run`
     Desktops(desktops::Arguments),
     /// Requests per second and memory of the service on the fake engine
@@ -47,6 +50,7 @@ enum Command {
 fn main() -> Result<(), Failure> {
     match Arguments::parse().command {
         Command::Relay(arguments) => relay::run(&arguments),
+        Command::Filter(arguments) => filter::run(&arguments),
         Command::Desktops(arguments) => report::print(&desktops::run(&arguments)?),
         Command::Service(arguments) => report::print(&service::run(&arguments)?),
         Command::Files(arguments) => report::print(&files::run(&arguments)?),

@@ -158,7 +158,7 @@ fn idle(contestant: &Contestant, viewers: usize) -> Result<f64, Failure> {
     Ok(after.saturating_sub(before) as f64 / viewers as f64)
 }
 
-fn quantile(samples: &mut [f64], quantile: f64) -> f64 {
+pub(crate) fn quantile(samples: &mut [f64], quantile: f64) -> f64 {
     samples.sort_by(f64::total_cmp);
     let index = (samples.len().saturating_sub(1)) as f64 * quantile;
     samples

@@ -31,6 +31,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Kind {
     /// CoSage's stream gateway: WebSocket to TCP.
     Gateway,
+    /// The same in front of a VNC server.
+    GatewayRfb,
     /// `copy_bidirectional` with 64 KiB buffers: TCP to TCP.
     Plain,
 }
@@ -42,12 +44,17 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     println!("{}", listener.local_addr()?);
     std::io::stdout().flush()?;
     match arguments.kind {
-        Kind::Gateway => gateway(listener, arguments.upstream).await,
+        Kind::Gateway => gateway(listener, arguments.upstream, Protocol::Tcp).await,
+        Kind::GatewayRfb => gateway(listener, arguments.upstream, Protocol::Rfb).await,
         Kind::Plain => plain(listener, arguments.upstream).await,
     }
 }
 
-async fn gateway(listener: TcpListener, upstream: SocketAddr) -> Result<(), Failure> {
+async fn gateway(
+    listener: TcpListener,
+    upstream: SocketAddr,
+    protocol: Protocol,
+) -> Result<(), Failure> {
     let instance = Arc::new(Instance {
         id: InstanceId::random(),
         uid: "desktop".parse()?,
@@ -59,7 +66,7 @@ async fn gateway(listener: TcpListener, upstream: SocketAddr) -> Result<(), Fail
     });
     let endpoint = Endpoint {
         address: upstream,
-        protocol: Protocol::Tcp,
+        protocol,
         path: String::new(),
         presence: Presence::Viewer,
     };

@@ -91,6 +91,11 @@ impl Client {
         Ok(Self { stream, dialect })
     }
 
+    /// The connection itself.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// Takes what comes, frame headers included, which are next to nothing; how much it was.
     pub(crate) fn take(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
         match self.stream.read(buffer)? {

@@ -13,14 +13,16 @@ mod logs;
 mod origin;
 mod params;
 mod screenshot;
+mod shares;
 mod streams;
+mod viewers;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware;
-use axum::routing::get;
+use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -28,7 +30,6 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::callback::Callbacks;
-use crate::desktop::StreamKey;
 use crate::desktop::manager::Manager;
 use crate::gateway::Gateway;
 use crate::pictures::Pictures;
@@ -56,7 +57,8 @@ pub struct App {
 }
 
 impl App {
-    fn stream_url(&self, key: StreamKey) -> String {
+    /// `key` is what stands in the address: a stream key, or a share's token.
+    fn stream_url(&self, key: impl ToString) -> String {
         self.stream_url_template.replace("{port}", &key.to_string())
     }
 }
@@ -70,6 +72,7 @@ impl App {
     tags(
         (name = "desktops", description = "Ask for desktops, look at them, stop them"),
         (name = "files", description = "The files of a desktop's home, whether it runs or sleeps"),
+        (name = "sharing", description = "Who may do what at a desktop"),
         (name = "catalogue", description = "What there is to choose from"),
         (name = "health", description = "For whoever watches over the service"),
     )
@@ -101,6 +104,12 @@ pub fn router(app: App, which: Routes) -> Router {
         .routes(routes!(logs::read))
         .routes(routes!(screenshot::screenshot))
         .routes(routes!(files::read, files::write, files::remove))
+        .routes(routes!(shares::create, shares::list))
+        .routes(routes!(shares::change, shares::revoke))
+        .routes(routes!(viewers::list, viewers::change_all))
+        .routes(routes!(viewers::change))
+        // The name that the call had first; the description has the other one.
+        .route("/api/vm/{uid}/share", post(shares::create))
         .routes(routes!(callback::report))
         .routes(routes!(catalog::list))
         .routes(routes!(catalog::icon));

@@ -1,5 +1,6 @@
 //! What a caller asks for and gets back by its name: the words every other module speaks.
 
+pub mod access;
 mod admission;
 pub mod camera;
 mod driver;
@@ -12,6 +13,8 @@ pub mod lease;
 pub mod lifecycle;
 pub mod manager;
 pub mod reconcile;
+pub mod rights;
+pub mod sharing;
 pub mod usage;
 pub mod view;
 

@@ -7,6 +7,7 @@
 mod buffer;
 mod dial;
 mod ending;
+mod filter;
 pub mod frame;
 mod passthrough;
 pub mod probe;
@@ -29,13 +30,14 @@ pub use self::upgrade::{Refusal, Upgrade};
 use self::buffer::Pool;
 use self::dial::Turns;
 use self::ending::Ending;
+use self::filter::Filter;
 use self::frame::Tracker;
 use self::passthrough::Agreed;
 use self::relay::{Framing, Relay, Start};
 use self::socket::{ClientSocket, Parts};
 use self::upgrade::{Pending, UpgradeError};
 use crate::desktop::lease::Lease;
-use crate::engine::Protocol;
+use crate::engine::{Presence, Protocol};
 
 /// What an operator can change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +108,19 @@ impl Gateway {
                     .spawn(async move { gateway.terminate(pending, lease).await });
                 response
             }
+            // Its frames pass through untouched, so nothing could be kept out of them.
+            Protocol::Websocket
+                if lease.endpoint().presence == Presence::Viewer
+                    && !lease.standing().rights().are_full() =>
+            {
+                Refusal::new(
+                    StatusCode::CONFLICT,
+                    "role_unsupported",
+                    "this app's image serves WebSockets itself, so nobody can be held to looking on; only who may do \
+                     everything can connect",
+                )
+                .into_response()
+            }
             Protocol::Websocket => {
                 let bound = self.settings.websocket_bound;
                 let agreed = tokio::select! {
@@ -164,7 +179,7 @@ impl Gateway {
 
     /// Everything before the first byte is relayed; `None` when it ended before.
     async fn open(&self, pending: Pending, lease: &Lease) -> Option<Start> {
-        let (client, read_ahead) = connection(pending).await?;
+        let (client, read_ahead) = connection(pending, lease).await?;
         let mut socket = ClientSocket::new(client, read_ahead);
         let opened = tokio::select! {
             opened = async {
@@ -185,7 +200,7 @@ impl Gateway {
             Ok(upstream) => Some(Start {
                 to_upstream: payload,
                 ending,
-                ..self.start(stream, upstream, Framing::Terminated(decoder))
+                ..self.start(stream, upstream, Framing::Terminated(decoder), lease)
             }),
             Err(ending) => {
                 report(lease, &ending);
@@ -198,7 +213,7 @@ impl Gateway {
     /// The instance is the WebSocket server.
     async fn pass(self, pending: Pending, agreed: Agreed, lease: Lease) {
         let _connected = Connected::new(&self.counters);
-        let Some((client, read_ahead)) = Box::pin(connection(pending)).await else {
+        let Some((client, read_ahead)) = Box::pin(connection(pending, &lease)).await else {
             return;
         };
         let mut from_client = Tracker::default();
@@ -212,14 +227,21 @@ impl Gateway {
             to_upstream: read_ahead,
             to_client: agreed.read_ahead,
             ending,
-            ..self.start(client, agreed.stream, framing)
+            ..self.start(client, agreed.stream, framing, &lease)
         };
         let ending = Relay::new(start).run(&lease).await;
         report(&lease, &ending);
     }
 
-    fn start(&self, client: TcpStream, upstream: TcpStream, framing: Framing) -> Start {
+    fn start(
+        &self,
+        client: TcpStream,
+        upstream: TcpStream,
+        framing: Framing,
+        lease: &Lease,
+    ) -> Start {
         Start {
+            filter: Filter::new(lease.endpoint(), Arc::clone(lease.standing())),
             client,
             upstream,
             framing,
@@ -234,10 +256,13 @@ impl Gateway {
 }
 
 /// The client's connection, set up for small messages that must not wait for each other.
-async fn connection(pending: Pending) -> Option<(TcpStream, Vec<u8>)> {
+async fn connection(pending: Pending, lease: &Lease) -> Option<(TcpStream, Vec<u8>)> {
     let connection = async {
         let (client, read_ahead) = pending.connection().await?;
         client.set_nodelay(true)?;
+        lease
+            .standing()
+            .came_from(client.peer_addr()?.ip().to_canonical());
         Ok::<_, UpgradeError>((client, read_ahead))
     };
     match connection.await {
@@ -265,6 +290,7 @@ fn report(lease: &Lease, ending: &Ending) {
         | Ending::ClientSilent
         | Ending::UpstreamClosed
         | Ending::ViewerRefused(_)
+        | Ending::CannotHold
         | Ending::Lease(_) => tracing::info!(%uid, %ending, "a stream ended"),
     }
 }

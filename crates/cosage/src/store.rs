@@ -1,10 +1,12 @@
-//! What outlives the process: the records of desktops.
+//! What outlives the process: the records of desktops, and who may do what to them.
 
 pub mod memory;
 pub mod sqlite;
 
 use async_trait::async_trait;
 
+use crate::desktop::access::Share;
+use crate::desktop::rights::Role;
 use crate::desktop::{DesktopRecord, Uid};
 
 /// Why a record could not be read or written.
@@ -27,6 +29,22 @@ pub trait Store: Send + Sync + 'static {
     /// stays as it is (the first one counts), which is a success.
     async fn insert(&self, record: &DesktopRecord) -> Result<(), StoreError>;
 
-    /// Deletes a record. One that is not there is a success.
+    /// Deletes a record, with the desktop's shares and its role. One that is not there is a success.
     async fn delete(&self, uid: &Uid) -> Result<(), StoreError>;
+
+    /// All shares.
+    async fn load_shares(&self) -> Result<Vec<Share>, StoreError>;
+
+    /// Keeps a share of a desktop whose record is kept, instead of an older one of the same id. One of a desktop that
+    /// is not there is an error.
+    async fn put_share(&self, share: &Share) -> Result<(), StoreError>;
+
+    /// Deletes a share. One that is not there is a success.
+    async fn delete_share(&self, id: &str) -> Result<(), StoreError>;
+
+    /// The desktops whose own address does not give control.
+    async fn load_roles(&self) -> Result<Vec<(Uid, Role)>, StoreError>;
+
+    /// Keeps what a desktop's own address gives. A desktop that is not there is an error, unless it is control.
+    async fn set_role(&self, uid: &Uid, role: Role) -> Result<(), StoreError>;
 }

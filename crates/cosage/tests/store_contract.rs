@@ -9,6 +9,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use cosage::desktop::access::{Share, Token};
+use cosage::desktop::rights::{Clipboard, Rights, Role};
 use cosage::desktop::{DesktopRecord, Environment, Uid};
 use cosage::store::memory::MemoryStore;
 use cosage::store::sqlite::SqliteStore;
@@ -44,6 +46,9 @@ contract!(
     deleting_what_is_not_there_is_a_success,
     uids_are_told_apart_exactly,
     the_owner_is_a_name_that_stays,
+    a_share_comes_back_as_it_was_last,
+    shares_and_roles_go_with_their_desktop,
+    nothing_is_kept_of_a_desktop_that_is_not_there,
 );
 
 fn uid(text: &str) -> Uid {
@@ -134,6 +139,68 @@ async fn uids_are_told_apart_exactly(store: Arc<dyn Store>) {
         .collect();
     left.sort();
     assert_eq!(left, ["AB", "a.b", "abc"]);
+}
+
+fn share(desktop: &str, id: &str) -> Share {
+    Share {
+        id: id.to_owned(),
+        uid: uid(desktop),
+        token: Token::random(),
+        rights: Rights::of(Role::View),
+        created_at: "2026-01-02T03:04:05.678901234Z".parse().unwrap(),
+        expires: Some("2027-01-02T03:04:05Z".parse().unwrap()),
+    }
+}
+
+async fn a_share_comes_back_as_it_was_last(store: Arc<dyn Store>) {
+    store.insert(&record("desk-1", "firefox")).await.unwrap();
+    let mut first = share("desk-1", "a");
+    let second = Share {
+        expires: None,
+        ..share("desk-1", "b")
+    };
+    store.put_share(&first).await.unwrap();
+    store.put_share(&second).await.unwrap();
+    first.rights = Rights {
+        role: Role::Control,
+        clipboard: Clipboard::Out,
+    };
+    store.put_share(&first).await.unwrap();
+    assert_eq!(store.load_shares().await.unwrap(), [first, second.clone()]);
+    store.delete_share("a").await.unwrap();
+    store.delete_share("a").await.unwrap();
+    assert_eq!(store.load_shares().await.unwrap(), [second]);
+}
+
+async fn shares_and_roles_go_with_their_desktop(store: Arc<dyn Store>) {
+    for name in ["desk-1", "desk-2"] {
+        store.insert(&record(name, "firefox")).await.unwrap();
+        store.put_share(&share(name, name)).await.unwrap();
+        store.set_role(&uid(name), Role::View).await.unwrap();
+    }
+    store.delete(&uid("desk-1")).await.unwrap();
+    let shares = store.load_shares().await.unwrap();
+    assert_eq!(
+        shares.iter().map(|share| &share.id).collect::<Vec<_>>(),
+        ["desk-2"]
+    );
+    let roles = [(uid("desk-2"), Role::View)];
+    assert_eq!(store.load_roles().await.unwrap(), roles);
+    store.set_role(&uid("desk-2"), Role::View).await.unwrap();
+    assert_eq!(store.load_roles().await.unwrap(), roles);
+    store.set_role(&uid("desk-2"), Role::Control).await.unwrap();
+    assert_eq!(store.load_roles().await.unwrap(), []);
+}
+
+async fn nothing_is_kept_of_a_desktop_that_is_not_there(store: Arc<dyn Store>) {
+    store.put_share(&share("nobody", "a")).await.unwrap_err();
+    store
+        .set_role(&uid("nobody"), Role::View)
+        .await
+        .unwrap_err();
+    store.set_role(&uid("nobody"), Role::Control).await.unwrap();
+    assert_eq!(store.load_shares().await.unwrap(), []);
+    assert_eq!(store.load_roles().await.unwrap(), []);
 }
 
 async fn the_owner_is_a_name_that_stays(store: Arc<dyn Store>) {

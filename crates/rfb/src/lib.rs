@@ -1,7 +1,7 @@
 //! The RFB protocol (RFC 6143, and rfbproto for what came after it): the handshake as a client
-//! and as a server, and a small client. No policy and no HTTP.
+//! and as a server, where a client's messages begin and end, and a small client. No policy and no HTTP.
 //!
-//! Everything works over any `AsyncRead + AsyncWrite` and reads exactly the bytes of the message
+//! The handshake works over any `AsyncRead + AsyncWrite` and reads exactly the bytes of the message
 //! it waits for, never more: whoever comes next, such as a relay that passes the rest on as it
 //! is, finds the stream just before `ClientInit`, which is the same in all versions.
 
@@ -9,6 +9,7 @@ pub mod authentication;
 pub mod client;
 mod framebuffer;
 mod handshake;
+pub mod messages;
 mod version;
 mod zrle;
 

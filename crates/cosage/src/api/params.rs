@@ -14,6 +14,9 @@ pub(super) struct Name(pub(super) String);
 /// `{uid}`, checked.
 pub(super) struct UidPath(pub(super) Uid);
 
+/// `{uid}`, checked, and the name of one of the desktop's parts, as text that may be anything.
+pub(super) struct Part(pub(super) Uid, pub(super) String);
+
 /// The query, checked.
 pub(super) struct Params<T>(pub(super) T);
 
@@ -34,6 +37,17 @@ impl<S: Send + Sync> FromRequestParts<S> for UidPath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let Name(name) = Name::from_request_parts(parts, state).await?;
         Ok(Self(name.parse()?))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Part {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match Path::<(String, String)>::from_request_parts(parts, state).await {
+            Ok(Path((uid, part))) => Ok(Self(uid.parse()?, part)),
+            Err(_) => Err(UidError::Malformed.into()),
+        }
     }
 }
 

@@ -12,12 +12,22 @@ use super::App;
 use super::error::ApiError;
 use super::origin;
 use crate::desktop::StreamKey;
+use crate::desktop::access::Token;
+use crate::desktop::lease::Lease;
 use crate::desktop::manager::DesktopError;
 use crate::gateway::Upgrade;
 
 /// How long a request is held while its desktop starts or ends. A start has its own, usually
 /// shorter limit; this one is for what holds up the start.
 const HOLD: Duration = Duration::from_secs(180);
+
+/// What stands for the desktop in a stream's address.
+enum Address {
+    /// The desktop's own, while it runs.
+    Key(StreamKey),
+    /// A share's.
+    Share(Token),
+}
 
 /// Connects a WebSocket to a stream of the desktop that holds the key. A desktop that is starting
 /// or on its way out is waited for: SAGE3's viewer never tries a refused socket again.
@@ -34,8 +44,8 @@ pub(super) async fn connect(
     }
     let address = path
         .ok()
-        .and_then(|Path((key, stream))| Some((StreamKey(key.parse().ok()?), stream)));
-    let Some((key, stream)) = address else {
+        .and_then(|Path((key, stream))| Some((Address::parse(&key)?, stream)));
+    let Some((address, stream)) = address else {
         return ApiError::new(
             StatusCode::NOT_FOUND,
             "unknown_stream",
@@ -43,18 +53,35 @@ pub(super) async fn connect(
         )
         .into_response();
     };
-    match timeout(HOLD, app.manager.acquire(key, &stream)).await {
+    match timeout(HOLD, address.acquire(&app, &stream)).await {
         Ok(Ok(lease)) => app.gateway.connect(upgrade, lease).await,
-        // For whoever has only the key, a desktop that does not run is one that is not there.
-        Ok(Err(DesktopError::NotRunning(_))) => {
-            ApiError::from(DesktopError::UnknownKey(key)).into_response()
-        }
-        Ok(Err(error)) => ApiError::from(error).into_response(),
+        Ok(Err(error)) => error.into_response(),
         Err(_) => ApiError::new(
             StatusCode::GATEWAY_TIMEOUT,
             "start_timeout",
             "the desktop did not answer in time",
         )
         .into_response(),
+    }
+}
+
+impl Address {
+    fn parse(text: &str) -> Option<Self> {
+        match text.parse() {
+            Ok(port) => Some(Self::Key(StreamKey(port))),
+            Err(_) => Token::parse(text).map(Self::Share),
+        }
+    }
+
+    async fn acquire(&self, app: &App, stream: &str) -> Result<Lease, ApiError> {
+        match self {
+            Self::Key(key) => match app.manager.acquire(*key, stream).await {
+                Ok(lease) => Ok(lease),
+                // For whoever has only the key, a desktop that does not run is one that is not there.
+                Err(DesktopError::NotRunning(_)) => Err(DesktopError::UnknownKey(*key).into()),
+                Err(error) => Err(error.into()),
+            },
+            Self::Share(token) => Ok(app.manager.acquire_shared(token, stream).await?),
+        }
     }
 }

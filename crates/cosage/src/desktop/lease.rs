@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::rights::Standing;
 use crate::engine::{Endpoint, Instance};
 
 /// Why a desktop ends under those who are connected to it.
@@ -20,6 +21,10 @@ pub enum EndReason {
     Exited,
     /// The service ends; the desktop itself goes on.
     ServiceShutdown,
+    /// The share by which somebody came was deleted; the desktop itself goes on.
+    ShareRevoked,
+    /// The share by which somebody came has expired; the desktop itself goes on.
+    ShareExpired,
 }
 
 /// The right to be connected to one stream of a running instance. A viewer's lease keeps the
@@ -28,14 +33,16 @@ pub struct Lease {
     instance: Arc<Instance>,
     endpoint: Endpoint,
     ended: watch::Receiver<Option<EndReason>>,
+    standing: Arc<Standing>,
     _release: Release,
+    _leave: Release,
 }
 
 /// Runs its function when it is dropped.
 pub struct Release(Option<Box<dyn FnOnce() + Send + Sync>>);
 
 impl Lease {
-    /// `release` is called once, when the lease is dropped.
+    /// `release` is called once, when the lease is dropped. Its holder may do everything.
     pub fn new(
         instance: Arc<Instance>,
         endpoint: Endpoint,
@@ -46,8 +53,26 @@ impl Lease {
             instance,
             endpoint,
             ended,
+            standing: Arc::default(),
             _release: release,
+            _leave: Release::nothing(),
         }
+    }
+
+    /// The same lease for a holder who may do what `standing` says at each moment. `leave` is called once, when the
+    /// lease is dropped.
+    #[must_use]
+    pub fn held_by(self, standing: Arc<Standing>, leave: Release) -> Self {
+        Self {
+            standing,
+            _leave: leave,
+            ..self
+        }
+    }
+
+    /// What its holder may do, at each moment.
+    pub fn standing(&self) -> &Arc<Standing> {
+        &self.standing
     }
 
     /// The instance that is looked at.
@@ -65,17 +90,16 @@ impl Lease {
         self.ended.borrow().is_some()
     }
 
-    /// Waits until the desktop ends under this lease; close the connection then. Pending for as
-    /// long as the desktop lives; can be called again after it was dropped.
+    /// Waits until the desktop ends under this lease, or its holder has to go; close the connection
+    /// then. Pending until that happens; can be called again after it was dropped.
     pub async fn ended(&self) -> EndReason {
         let mut ended = self.ended.clone();
-        // An error means that the driver is gone, which it is only when the service ends.
-        ended
-            .wait_for(Option::is_some)
-            .await
-            .ok()
-            .and_then(|reason| *reason)
-            .unwrap_or(EndReason::ServiceShutdown)
+        let reason = tokio::select! {
+            // An error means that the driver is gone, which it is only when the service ends.
+            ended = ended.wait_for(Option::is_some) => ended.ok().and_then(|reason| *reason),
+            reason = self.standing.ended() => reason,
+        };
+        reason.unwrap_or(EndReason::ServiceShutdown)
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::access::Access;
 use super::admission;
 use super::camera::Camera;
 use super::driver::{self, Handle, Message, Refusal};
@@ -81,6 +82,8 @@ pub(super) struct Shared {
     pub(super) catalog: Arc<CatalogHandle>,
     pub(super) images: Images,
     desktops: RwLock<HashMap<Uid, Handle>>,
+    /// Who is connected, and may do what.
+    pub(super) access: Arc<Access>,
     /// Why the engine does not answer, while it does not.
     pub(super) outage: ArcSwapOption<String>,
     /// Whether what runs was compared with the engine since the service started.
@@ -175,6 +178,7 @@ impl Manager {
             catalog,
             images: Images::default(),
             desktops: RwLock::default(),
+            access: Arc::default(),
             outage: ArcSwapOption::from_pointee("it was not asked yet".to_owned()),
             compared: watch::Sender::new(false),
             comparing: Mutex::default(),
@@ -188,6 +192,7 @@ impl Manager {
             let handle = driver::spawn(Arc::clone(&shared), record, History::Proven);
             shared.write().insert(uid, handle);
         }
+        shared.load_access().await?;
         Ok(Self { shared })
     }
 
@@ -291,16 +296,26 @@ impl Manager {
     pub async fn acquire(&self, key: StreamKey, stream: &str) -> Result<Lease, DesktopError> {
         let unknown = || DesktopError::UnknownKey(key);
         let uid = self.shared.keys.holder(key).ok_or_else(unknown)?;
-        let handle = self.shared.get(&uid).ok_or_else(unknown)?;
+        let lease = self
+            .lease(&uid, stream)
+            .await
+            .map_err(|error| match error {
+                DesktopError::UnknownDesktop(_) => unknown(),
+                error => error,
+            })?;
+        let lease = self.shared.access.admit(&uid, None, stream, lease);
+        lease.ok_or_else(unknown)
+    }
+
+    pub(super) async fn lease(&self, uid: &Uid, stream: &str) -> Result<Lease, DesktopError> {
+        let unknown = || DesktopError::UnknownDesktop(uid.clone());
+        let handle = self.shared.get(uid).ok_or_else(unknown)?;
         let (reply, answer) = oneshot::channel();
         handle.send(Message::Acquire(stream.to_owned(), reply));
         answer
             .await
             .unwrap_or(Err(Refusal::Gone))
-            .map_err(|refusal| match refusal {
-                Refusal::Gone => unknown(),
-                refusal => error_of(refusal, &uid, stream),
-            })
+            .map_err(|refusal| error_of(refusal, uid, stream))
     }
 
     /// Gives the right to take one look at the desktop, which has to be ready: the lease neither starts it nor keeps
@@ -467,6 +482,7 @@ impl Shared {
             .is_some_and(|current| current.leads_to(inbox))
         {
             desktops.remove(uid);
+            self.access.forget(uid);
         }
     }
 

@@ -96,6 +96,7 @@ struct State {
     painting: Painting,
     /// Clients of all VNC servers there were.
     clients: Arc<AtomicUsize>,
+    recordings: Option<server::Recordings>,
 }
 
 struct Record {
@@ -164,6 +165,7 @@ impl Fake {
                         state.banner_delay,
                         state.painting,
                         Arc::clone(&state.clients),
+                        state.recordings.clone(),
                     ));
                 }
                 Protocol::Tcp => {
@@ -412,6 +414,17 @@ impl Control {
     /// How many clients got through the handshake of a VNC server, in all.
     pub fn clients(&self) -> usize {
         self.shared.lock().clients.load(Ordering::Relaxed)
+    }
+
+    /// Writes down what the clients of instances send that are started from now on.
+    pub fn record(&self) {
+        self.shared.lock().recordings = Some(server::Recordings::default());
+    }
+
+    /// What each client of a VNC server has sent after its `ClientInit`, in the order in which they got that far.
+    pub fn recorded(&self) -> Vec<Vec<u8>> {
+        let recordings = self.shared.lock().recordings.clone();
+        recordings.map_or_else(Vec::new, |recordings| recordings.all())
     }
 
     /// Lets this image be missing, as none is otherwise.

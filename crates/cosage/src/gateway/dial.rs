@@ -20,6 +20,7 @@ use tokio_websockets::{ClientBuilder, Message};
 use super::ending::Ending;
 use super::socket::ClientSocket;
 use crate::desktop::lease::Lease;
+use crate::desktop::rights::{Rights, Role};
 use crate::engine::{Endpoint, Protocol, VncPassword};
 
 /// How long connecting may take, retries included.
@@ -109,7 +110,7 @@ pub(super) async fn rfb(
                 Ok(())
             }
         )?;
-        introduce(viewer, &mut server).await?;
+        introduce(viewer, &mut server, lease.standing().rights()).await?;
         Ok(server)
     };
     match timeout(HANDSHAKE_BOUND, handshakes).await {
@@ -200,12 +201,20 @@ async fn vnc_server(
 /// TigerVNC drops a client that has not said so when another one resizes the screen, also one that has
 /// had no time to: viewers resize as soon as they connect, so of those that come together some would be
 /// lost. The viewer's own `SetEncodings` replaces this one, and nothing is sent before it asks for a picture.
-async fn introduce(viewer: &mut ClientSocket, server: &mut TcpStream) -> Result<(), Ending> {
+async fn introduce(
+    viewer: &mut ClientSocket,
+    server: &mut TcpStream,
+    rights: Rights,
+) -> Result<(), Ending> {
     let mut message = [0; 1 + client::RESIZABLE.len()];
     let (shared, encodings) = message.split_at_mut(1);
     if let Err(error) = viewer.read_exact(shared).await {
         let refused = || Ending::ViewerRefused(error.to_string());
         return Err(viewer.ending().unwrap_or_else(refused));
+    }
+    if rights.role == Role::View {
+        // Who only looks on does not get to send the others away.
+        shared[0] = 1;
     }
     encodings.copy_from_slice(&client::RESIZABLE);
     // One write, so that no other client's resizing comes in between.

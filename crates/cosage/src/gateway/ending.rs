@@ -25,7 +25,9 @@ pub(super) enum Ending {
     UpstreamRefused(String),
     /// The viewer's side of the RFB handshake failed.
     ViewerRefused(String),
-    /// The desktop ended.
+    /// The client may not steer any more, and this connection cannot be held to that.
+    CannotHold,
+    /// The desktop ended, or the client has to go.
     Lease(EndReason),
 }
 
@@ -45,6 +47,16 @@ impl Ending {
             }
             Self::UpstreamRefused(reason) => (code::INTERNAL_ERROR, reason.as_str()),
             Self::ViewerRefused(reason) => (code::PROTOCOL_ERROR, reason.as_str()),
+            Self::CannotHold => (
+                code::POLICY,
+                "you may only look on now, and this connection could still steer; connect again",
+            ),
+            Self::Lease(EndReason::ShareRevoked) => {
+                (code::POLICY, "the address you came by was withdrawn")
+            }
+            Self::Lease(EndReason::ShareExpired) => {
+                (code::POLICY, "the address you came by has expired")
+            }
             Self::Lease(EndReason::Stopped) => (code::GOING_AWAY, "the desktop was stopped"),
             Self::Lease(EndReason::MaximumAge) => {
                 (code::GOING_AWAY, "the desktop reached its maximum age")
@@ -75,6 +87,9 @@ impl fmt::Display for Ending {
             Self::UpstreamFailed(error) => write!(formatter, "the upstream failed: {error}"),
             Self::UpstreamRefused(reason) | Self::ViewerRefused(reason) => {
                 formatter.write_str(reason)
+            }
+            Self::CannotHold => {
+                formatter.write_str("the client's right to steer ended, and its connection with it")
             }
             Self::Lease(reason) => write!(formatter, "the desktop ended: {reason:?}"),
         }

@@ -40,6 +40,8 @@ pub mod code {
     pub const UNSUPPORTED: u16 = 1003;
     /// Text that is not UTF-8.
     pub const INVALID_TEXT: u16 = 1007;
+    /// What the client wants is not allowed to it (any more).
+    pub const POLICY: u16 = 1008;
     /// Something behind the gateway failed.
     pub const INTERNAL_ERROR: u16 = 1011;
     /// The service restarts; try again (registered with IANA).

@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rfb::messages::HEAD_MAX_LEN;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -22,6 +23,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use super::Counters;
 use super::buffer::{Buffer, Pool};
 use super::ending::Ending;
+use super::filter::Filter;
 use super::frame::{self, ControlFrame, Decoder, SERVER_HEADER_MAX_LEN, Tracker};
 use crate::desktop::lease::Lease;
 
@@ -29,9 +31,10 @@ mod close;
 
 pub(super) use self::close::refuse;
 
-/// Room for a frame's header in front of a payload; a cache line, so that the payload is aligned.
+/// Room for a frame's header in front of a payload, or for what the filter held back; a cache line, so that the payload
+/// is aligned.
 const HEADROOM: usize = 64;
-const _: () = assert!(HEADROOM >= SERVER_HEADER_MAX_LEN);
+const _: () = assert!(HEADROOM >= SERVER_HEADER_MAX_LEN && HEADROOM >= HEAD_MAX_LEN);
 
 /// Buffers that one direction may fill before the other direction and other tasks get a turn.
 const TURNS: usize = 8;
@@ -56,6 +59,8 @@ pub(super) struct Start {
     pub(super) client: TcpStream,
     pub(super) upstream: TcpStream,
     pub(super) framing: Framing,
+    /// What of the client's bytes goes on.
+    pub(super) filter: Filter,
     /// Bytes that were read ahead and are to go to the upstream first.
     pub(super) to_upstream: Vec<u8>,
     /// Bytes that were read ahead and are to go to the client first: whole or part frames.
@@ -71,6 +76,7 @@ pub(super) struct Relay {
     client: TcpStream,
     upstream: TcpStream,
     framing: Framing,
+    filter: Filter,
     to_upstream: Option<Chunk>,
     to_client: Option<Chunk>,
     /// A control frame on its way to the client, and how much of it is written.
@@ -125,15 +131,23 @@ enum Listening {
 impl Relay {
     pub(super) fn new(start: Start) -> Self {
         let pool = start.pool;
-        let chunk = |bytes: Vec<u8>, checked: usize| {
-            (!bytes.is_empty()).then(|| Chunk {
-                ready: 0..checked.min(bytes.len()),
-                end: bytes.len(),
+        let chunk = |bytes: Vec<u8>, ready: Range<usize>, end: usize| {
+            (end > ready.start).then(|| Chunk {
+                ready,
+                end,
                 buffer: pool.adopt(bytes),
             })
         };
-        let to_upstream = chunk(start.to_upstream, usize::MAX);
-        let to_client = chunk(start.to_client, 0);
+        let (mut filter, mut ending) = (start.filter, start.ending);
+        let mut bytes = start.to_upstream;
+        let whole = 0..bytes.len();
+        let passed = filter.apply(&mut bytes, whole).unwrap_or_else(|refused| {
+            ending = Some(refused);
+            0..0
+        });
+        let to_upstream = chunk(bytes, passed.clone(), passed.end);
+        let len = start.to_client.len();
+        let to_client = chunk(start.to_client, 0..0, len);
         let mut ticks =
             tokio::time::interval_at(Instant::now() + start.ping_interval, start.ping_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -141,13 +155,14 @@ impl Relay {
             client: start.client,
             upstream: start.upstream,
             framing: start.framing,
+            filter,
             to_upstream,
             to_client,
             control: None,
             ping_due: false,
             farewell: None,
             said_farewell: false,
-            ending: start.ending,
+            ending,
             keep_alive: KeepAlive::default(),
             ticks,
             client_full: false,
@@ -205,13 +220,15 @@ impl Relay {
                 return Poll::Ready(Ending::ClientGone);
             }
             let mut buffer = self.pool.borrow();
-            let len = match ready!(poll_read(&mut self.client, context, &mut buffer)) {
+            let read = poll_read(&mut self.client, context, &mut buffer[HEADROOM..]);
+            let len = match ready!(read) {
                 Ok(len @ 1..) => len,
                 Ok(0) | Err(_) => return Poll::Ready(Ending::ClientGone),
             };
             self.keep_alive.heard = true;
+            let read = HEADROOM..HEADROOM + len;
             let (payload, ending) = match &mut self.framing {
-                Framing::Terminated(decoder) => match decoder.decode(&mut buffer, 0..len) {
+                Framing::Terminated(decoder) => match decoder.decode(&mut buffer, read) {
                     Ok(decoded) => (
                         decoded.payload,
                         decoded.close.map(|close| Ending::ClientClosed(close.code)),
@@ -219,10 +236,14 @@ impl Relay {
                     Err(error) => (0..0, Some(Ending::ClientBroke(error))),
                 },
                 Framing::Passed { from_client, .. } => {
-                    from_client.advance(&buffer[..len]);
+                    from_client.advance(&buffer[read.clone()]);
                     let ending = from_client.closed().then_some(Ending::ClientClosed(None));
-                    (0..len, ending)
+                    (read, ending)
                 }
+            };
+            let (payload, ending) = match self.filter.apply(&mut buffer, payload) {
+                Ok(payload) => (payload, ending),
+                Err(refused) => (0..0, Some(refused)),
             };
             if !payload.is_empty() {
                 self.counters

@@ -18,7 +18,11 @@ use sqlx::sqlite::{
 use sqlx::{Error, Row};
 
 use super::{Store, StoreError};
+use crate::desktop::access::Share;
+use crate::desktop::rights::Role;
 use crate::desktop::{DesktopRecord, Uid};
+
+mod access;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
@@ -121,12 +125,43 @@ impl Store for SqliteStore {
     }
 
     async fn delete(&self, uid: &Uid) -> Result<(), StoreError> {
+        // Its shares and its role go with it (ON DELETE CASCADE).
         sqlx::query("DELETE FROM desktops WHERE uid = ?")
             .bind(uid.as_str())
             .execute(&self.pool)
             .await
             .map_err(|error| self.explain(&error))?;
         Ok(())
+    }
+
+    async fn load_shares(&self) -> Result<Vec<Share>, StoreError> {
+        access::load_shares(&self.pool)
+            .await
+            .map_err(|error| self.explain(&error))
+    }
+
+    async fn put_share(&self, share: &Share) -> Result<(), StoreError> {
+        access::put_share(&self.pool, share)
+            .await
+            .map_err(|error| self.explain(&error))
+    }
+
+    async fn delete_share(&self, id: &str) -> Result<(), StoreError> {
+        access::delete_share(&self.pool, id)
+            .await
+            .map_err(|error| self.explain(&error))
+    }
+
+    async fn load_roles(&self) -> Result<Vec<(Uid, Role)>, StoreError> {
+        access::load_roles(&self.pool)
+            .await
+            .map_err(|error| self.explain(&error))
+    }
+
+    async fn set_role(&self, uid: &Uid, role: Role) -> Result<(), StoreError> {
+        access::set_role(&self.pool, uid, role)
+            .await
+            .map_err(|error| self.explain(&error))
     }
 }
 
@@ -248,6 +283,7 @@ fn explain(database: &Path, error: &Error) -> StoreError {
         Some(11) => {
             "it is damaged; restore it from a backup, or move it away to start with no desktops"
         }
+        Some(19) => "what is to be kept does not fit what is there: its desktop was forgotten",
         Some(13) => "the disk is full; free some space",
         Some(14) => "it cannot be opened; make the file and its directory readable and writable",
         Some(26) => {

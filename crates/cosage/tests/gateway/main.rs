@@ -12,5 +12,6 @@ mod keep_alive;
 mod passthrough;
 mod pictures;
 mod relaying;
+mod roles;
 mod support;
 mod vnc;

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
 use cosage::desktop::StreamKey;
 use cosage::desktop::lease::{EndReason, Lease, Release};
+use cosage::desktop::rights::Standing;
 use cosage::engine::{Endpoint, Instance, InstanceId, Presence, Protocol, VncPassword};
 use cosage::gateway::{Gateway, GatewaySettings, Upgrade};
 use futures_util::{SinkExt, StreamExt};
@@ -33,6 +34,8 @@ pub(crate) struct Service {
     pub(crate) gateway: Gateway,
     ended: watch::Sender<Option<EndReason>>,
     leases: Arc<Leases>,
+    /// What the holders of the next leases may do.
+    standing: Arc<Mutex<Arc<Standing>>>,
     server: JoinHandle<()>,
 }
 
@@ -73,8 +76,10 @@ impl Service {
         let (ended, ended_receiver) = watch::channel(None);
         let leases = Arc::new(Leases::default());
         let gateway = Gateway::new(settings);
+        let standing: Arc<Mutex<Arc<Standing>>> = Arc::default();
         let handler = {
             let (gateway, leases) = (gateway.clone(), Arc::clone(&leases));
+            let standing = Arc::clone(&standing);
             async move |upgrade: Upgrade| {
                 leases.held.fetch_add(1, Ordering::SeqCst);
                 leases.changed.notify_waiters();
@@ -84,6 +89,8 @@ impl Service {
                     released.changed.notify_waiters();
                 });
                 let lease = Lease::new(instance, endpoint, ended_receiver, release);
+                let standing = Arc::clone(&standing.lock().unwrap());
+                let lease = lease.held_by(standing, Release::nothing());
                 gateway.connect(upgrade, lease).await
             }
         };
@@ -98,6 +105,7 @@ impl Service {
             gateway,
             ended,
             leases,
+            standing,
             server,
         }
     }
@@ -119,6 +127,11 @@ impl Service {
         let head = response_head(&mut stream).await;
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         stream
+    }
+
+    /// From now on, whoever connects may do what this says.
+    pub(crate) fn hold(&self, standing: Arc<Standing>) {
+        *self.standing.lock().unwrap() = standing;
     }
 
     pub(crate) fn end(&self, reason: EndReason) {

@@ -1,13 +1,16 @@
 //! The desktops of the fake engine: a VNC server of one colour (RFC 6143), and an echo.
 
 use std::io;
-use std::sync::Arc;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rfb::authentication::{CHALLENGE_LEN, respond};
+use rfb::messages::Messages;
 use rfb::{HandshakeError, Version};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
@@ -48,6 +51,74 @@ pub enum Painting {
     Garbled,
 }
 
+/// What the clients of VNC servers have sent after their `ClientInit`: the bytes of each connection, in the order in which
+/// they got that far.
+#[derive(Clone, Default)]
+pub(super) struct Recordings(Arc<Mutex<Vec<Recording>>>);
+
+type Recording = Arc<Mutex<Vec<u8>>>;
+
+impl Recordings {
+    fn begin(&self) -> Recording {
+        let recording = Recording::default();
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(Arc::clone(&recording));
+        recording
+    }
+
+    pub(super) fn all(&self) -> Vec<Vec<u8>> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter()
+            .map(|recording| {
+                recording
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone()
+            })
+            .collect()
+    }
+}
+
+/// A connection of which everything that is read is written down, once there is something to write it into.
+struct Recorded {
+    stream: TcpStream,
+    recording: Option<Recording>,
+}
+
+impl AsyncRead for Recorded {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        if let Some(recording) = &self.recording {
+            let mut recording = recording.lock().unwrap_or_else(PoisonError::into_inner);
+            recording.extend_from_slice(&buffer.filled()[before..]);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Recorded {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
 /// Serves a picture to whoever connects, until it is dropped. `clients` counts those that got through the handshake.
 pub(super) async fn rfb(
     listener: TcpListener,
@@ -55,12 +126,14 @@ pub(super) async fn rfb(
     banner_delay: Duration,
     painting: Painting,
     clients: Arc<AtomicUsize>,
+    recordings: Option<Recordings>,
 ) {
     serve(listener, move |stream| {
         let (password, clients) = (password.clone(), Arc::clone(&clients));
+        let recordings = recordings.clone();
         async move {
             super::pause(banner_delay).await;
-            session(stream, password, painting, &clients).await
+            session(stream, password, painting, &clients, recordings).await
         }
     })
     .await;
@@ -96,17 +169,23 @@ where
 }
 
 async fn session(
-    mut stream: TcpStream,
+    stream: TcpStream,
     password: Option<VncPassword>,
     painting: Painting,
     clients: &AtomicUsize,
+    recordings: Option<Recordings>,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    let mut stream = Recorded {
+        stream,
+        recording: None,
+    };
     handshake(&mut stream, password.as_ref()).await?;
 
     // ClientInit says whether others may stay, and they always may.
     stream.read_u8().await?;
     clients.fetch_add(1, Ordering::Relaxed);
+    stream.recording = recordings.map(|recordings| recordings.begin());
     let mut format = PixelFormat::default();
     let mut server_init = Vec::new();
     server_init.extend(WIDTH.to_be_bytes());
@@ -152,12 +231,12 @@ async fn session(
                 let length = stream.read_i32().await?.unsigned_abs();
                 skip(&mut stream, usize::try_from(length).unwrap_or(usize::MAX)).await?;
             }
-            other => return Err(invalid(&format!("unknown message {other}"))),
+            other => pass_over(&mut stream, other).await?,
         }
     }
 }
 
-async fn handshake(stream: &mut TcpStream, password: Option<&VncPassword>) -> io::Result<()> {
+async fn handshake(stream: &mut Recorded, password: Option<&VncPassword>) -> io::Result<()> {
     match password {
         None => rfb::accept(stream).await.map(drop),
         Some(password) => ask(stream, password.reveal()).await,
@@ -166,7 +245,7 @@ async fn handshake(stream: &mut TcpStream, password: Option<&VncPassword>) -> io
 }
 
 /// The handshake of a server that wants a password (RFC 6143, 7.1 and 7.2.2), in version 3.8 only.
-async fn ask(stream: &mut TcpStream, password: &str) -> Result<(), HandshakeError> {
+async fn ask(stream: &mut Recorded, password: &str) -> Result<(), HandshakeError> {
     stream.write_all(Version::V3_8.banner()).await?;
     if rfb::probe(stream).await? != Version::V3_8 {
         return Err(invalid("only version 3.8 has passwords here").into());
@@ -293,7 +372,20 @@ impl PixelFormat {
     }
 }
 
-async fn skip(stream: &mut TcpStream, mut bytes: usize) -> io::Result<()> {
+/// Reads to the end of a message that has begun with this byte and changes nothing here.
+async fn pass_over(stream: &mut Recorded, first: u8) -> io::Result<()> {
+    let mut messages = Messages::default();
+    let mut byte = first;
+    loop {
+        messages.advance(&[byte]).map_err(io::Error::other)?;
+        if messages.at_boundary() {
+            return Ok(());
+        }
+        byte = stream.read_u8().await?;
+    }
+}
+
+async fn skip(stream: &mut Recorded, mut bytes: usize) -> io::Result<()> {
     if bytes > SKIP_MAX {
         return Err(invalid("a message that is too long"));
     }

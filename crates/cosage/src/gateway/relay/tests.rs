@@ -61,5 +61,5 @@ fn a_client_that_nobody_listens_to_is_not_silent() {
 /// What a relay costs while nothing moves; with the two sockets' own state it is what an idle viewer costs.
 #[test]
 fn an_idle_relay_is_small() {
-    assert!(size_of::<Relay>() < 640, "{} bytes", size_of::<Relay>());
+    assert!(size_of::<Relay>() <= 640, "{} bytes", size_of::<Relay>());
 }

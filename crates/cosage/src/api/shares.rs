@@ -1,0 +1,265 @@
+//! Calls on a desktop's shares: further addresses, each with a role of its own.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::App;
+use super::body::JsonObject;
+use super::error::{ApiError, ErrorBody};
+use super::params::{Part, UidPath};
+use crate::desktop::access::{Change, Share};
+use crate::desktop::rights::{Clipboard, Rights, Role};
+use crate::desktop::sharing::SharingError;
+
+/// The longest that a share may last; one that ends later can as well not end.
+const LASTING_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// What whoever comes by an address may do.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RoleWord {
+    /// Steer the desktop.
+    Control,
+    /// Look on.
+    View,
+}
+
+/// Which way texts of the clipboard go.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ClipboardWord {
+    /// Both ways.
+    Both,
+    /// From the desktop to the viewer only.
+    Out,
+}
+
+/// What a share is to be.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ShareRequest {
+    role: RoleWord,
+    /// By default `both` for `control`. For `view` it is always `out`: who looks on puts nothing into the clipboard.
+    clipboard: Option<ClipboardWord>,
+    /// When it ends: in so many seconds (1 to 31,622,400), or at an RFC 3339 time within a year; never by default.
+    #[schema(example = 3600)]
+    expires: Option<Value>,
+}
+
+/// A change of rights; what is absent stays as it is.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChangeRequest {
+    role: Option<RoleWord>,
+    /// A change of the role alone brings that role's own clipboard along.
+    clipboard: Option<ClipboardWord>,
+}
+
+/// A share.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ShareBody {
+    /// Its name among the desktop's shares.
+    #[schema(example = "5f0e0b5c-7a3b-4a52-9a0e-0c9f0a3d2b11")]
+    id: String,
+    role: RoleWord,
+    clipboard: ClipboardWord,
+    /// Path of its VNC stream. Whoever knows it has the share's rights, so it is shown once, to whoever makes the share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "/stream/9c1185a5c5e9fc54612808977ee8f548/vnc")]
+    url: Option<String>,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    /// When it ends; absent when it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires: Option<Timestamp>,
+}
+
+/// Make a further address of a desktop.
+///
+/// It leads to the desktop while it runs, and starts nothing. It outlives restarts of desktop and service, and goes when
+/// it is deleted, when it expires, or when the desktop is forgotten. What a viewer with the role `view` sends that
+/// would change the desktop does not reach it, whatever its client does. `POST /api/vm/{uid}/share` is the same call.
+#[utoipa::path(post, path = "/api/vm/{uid}/shares", tag = "sharing",
+    params(("uid" = String, Path, description = "The desktop's name")),
+    request_body = ShareRequest,
+    responses(
+        (status = 201, body = ShareBody),
+        (status = 404, description = "No such desktop", body = ErrorBody),
+        (status = 409, description = "Viewers of this app cannot be held to that, or it has 100 shares", body = ErrorBody),
+        (status = 422, description = "Not a role, a clipboard direction or a time to come", body = ErrorBody),
+        (status = 503, description = "The store failed", body = ErrorBody),
+    ))]
+pub(super) async fn create(
+    State(app): State<App>,
+    UidPath(uid): UidPath,
+    JsonObject(request): JsonObject<ShareRequest>,
+) -> Result<(StatusCode, Json<ShareBody>), ApiError> {
+    let expires = request.expires.as_ref().map(expiry).transpose()?;
+    let change = Change {
+        role: Some(request.role.into()),
+        clipboard: request.clipboard.map(Into::into),
+    };
+    let rights = change.apply(Rights::default());
+    let share = app.manager.share(&uid, rights, expires).await?;
+    let url = app.stream_url(share.token.reveal());
+    let body = ShareBody {
+        url: Some(url),
+        ..describe(&share)
+    };
+    Ok((StatusCode::CREATED, Json(body)))
+}
+
+/// The shares of a desktop, oldest first, without their addresses.
+#[utoipa::path(get, path = "/api/vm/{uid}/shares", tag = "sharing",
+    params(("uid" = String, Path, description = "The desktop's name")),
+    responses(
+        (status = 200, body = Vec<ShareBody>),
+        (status = 404, description = "No such desktop", body = ErrorBody),
+    ))]
+pub(super) async fn list(
+    State(app): State<App>,
+    UidPath(uid): UidPath,
+) -> Result<Json<Vec<ShareBody>>, ApiError> {
+    let shares = app.manager.shares(&uid)?;
+    Ok(Json(shares.iter().map(describe).collect()))
+}
+
+/// Change what a share gives, also to those who have come by it.
+#[utoipa::path(patch, path = "/api/vm/{uid}/shares/{id}", tag = "sharing",
+    params(("uid" = String, Path, description = "The desktop's name"), ("id" = String, Path, description = "The share")),
+    request_body = ChangeRequest,
+    responses(
+        (status = 200, body = ShareBody),
+        (status = 404, description = "No such desktop or share", body = ErrorBody),
+        (status = 409, description = "Viewers of this app cannot be held to that", body = ErrorBody),
+        (status = 422, description = "Not a role or a clipboard direction", body = ErrorBody),
+        (status = 503, description = "The store failed", body = ErrorBody),
+    ))]
+pub(super) async fn change(
+    State(app): State<App>,
+    Part(uid, id): Part,
+    JsonObject(request): JsonObject<ChangeRequest>,
+) -> Result<Json<ShareBody>, ApiError> {
+    let share = app.manager.change_share(&uid, &id, request.into()).await?;
+    Ok(Json(describe(&share)))
+}
+
+/// End a share and the connections of those who came by it.
+#[utoipa::path(delete, path = "/api/vm/{uid}/shares/{id}", tag = "sharing",
+    params(("uid" = String, Path, description = "The desktop's name"), ("id" = String, Path, description = "The share")),
+    responses(
+        (status = 204, description = "Its address leads nowhere any more"),
+        (status = 404, description = "No such desktop or share", body = ErrorBody),
+        (status = 503, description = "The store failed", body = ErrorBody),
+    ))]
+pub(super) async fn revoke(
+    State(app): State<App>,
+    Part(uid, id): Part,
+) -> Result<StatusCode, ApiError> {
+    app.manager.revoke(&uid, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn describe(share: &Share) -> ShareBody {
+    ShareBody {
+        id: share.id.clone(),
+        role: share.rights.role.into(),
+        clipboard: share.rights.clipboard.into(),
+        url: None,
+        created_at: share.created_at,
+        expires: share.expires,
+    }
+}
+
+fn expiry(expires: &Value) -> Result<Timestamp, ApiError> {
+    let now = Timestamp::now();
+    let at = match expires {
+        Value::Number(seconds) => seconds
+            .as_u64()
+            .and_then(|seconds| now.checked_add(Duration::from_secs(seconds)).ok()),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    };
+    let latest = now.saturating_add(LASTING_MAX).unwrap_or(Timestamp::MAX);
+    at.filter(|at| *at > now && *at <= latest).ok_or_else(|| {
+        ApiError::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid_expires",
+            "expires is a number of seconds from 1 to 31622400, or a time to come within a year such as \
+             2030-01-02T03:04:05Z; leave it out for a share that does not end",
+        )
+    })
+}
+
+impl From<ChangeRequest> for Change {
+    fn from(request: ChangeRequest) -> Self {
+        Self {
+            role: request.role.map(Into::into),
+            clipboard: request.clipboard.map(Into::into),
+        }
+    }
+}
+
+impl From<RoleWord> for Role {
+    fn from(word: RoleWord) -> Self {
+        match word {
+            RoleWord::Control => Self::Control,
+            RoleWord::View => Self::View,
+        }
+    }
+}
+
+impl From<Role> for RoleWord {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Control => Self::Control,
+            Role::View => Self::View,
+        }
+    }
+}
+
+impl From<ClipboardWord> for Clipboard {
+    fn from(word: ClipboardWord) -> Self {
+        match word {
+            ClipboardWord::Both => Self::Both,
+            ClipboardWord::Out => Self::Out,
+        }
+    }
+}
+
+impl From<Clipboard> for ClipboardWord {
+    fn from(clipboard: Clipboard) -> Self {
+        match clipboard {
+            Clipboard::Both => Self::Both,
+            Clipboard::Out => Self::Out,
+        }
+    }
+}
+
+impl From<SharingError> for ApiError {
+    fn from(error: SharingError) -> Self {
+        let details = error.to_string();
+        match error {
+            SharingError::Desktop(error) => error.into(),
+            SharingError::UnknownShare => {
+                Self::new(StatusCode::NOT_FOUND, "unknown_share", details)
+            }
+            SharingError::UnknownViewer(_) => {
+                Self::new(StatusCode::NOT_FOUND, "unknown_viewer", details)
+            }
+            SharingError::NotHeld(_) => {
+                Self::new(StatusCode::CONFLICT, "role_unsupported", details)
+            }
+            SharingError::TooMany => Self::new(StatusCode::CONFLICT, "too_many_shares", details),
+            SharingError::Store(_) => Self::exhausted("store_failed", details),
+        }
+    }
+}

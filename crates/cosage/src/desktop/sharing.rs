@@ -1,0 +1,256 @@
+//! What the owner of a desktop decides about who may do what: kept in the store and in force at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::task::AbortHandle;
+
+use super::Uid;
+use super::access::{Change, Share, Token, Viewer};
+use super::lease::{EndReason, Lease};
+use super::manager::{DesktopError, Manager, Shared};
+use super::rights::{Rights, Role};
+use crate::engine::{Presence, Protocol};
+use crate::store::StoreError;
+
+/// How many shares one desktop may have.
+pub const SHARES_MAX: usize = 100;
+
+/// Why a share or a viewer could not be had or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum SharingError {
+    /// About the desktop itself.
+    #[error(transparent)]
+    Desktop(#[from] DesktopError),
+    /// No such share, or not any more.
+    #[error("there is no such share; it may have expired or been withdrawn")]
+    UnknownShare,
+    /// Nobody with this number is connected.
+    #[error("no viewer {0} is connected to this desktop; GET …/viewers lists those who are")]
+    UnknownViewer(u64),
+    /// Viewers of this app cannot be held to less than everything.
+    #[error(
+        "viewers of this app's stream '{0}' can only have the role 'control' with the clipboard 'both': nothing can be \
+         kept out of its protocol, only out of 'rfb'"
+    )]
+    NotHeld(String),
+    /// It has as many as it may have.
+    #[error("this desktop has {SHARES_MAX} shares already; delete one of them")]
+    TooMany,
+    /// It could not be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Manager {
+    /// Makes a further address of the desktop. The answer has the only copy of its token that is handed out.
+    ///
+    /// # Errors
+    /// See [`SharingError`].
+    pub async fn share(
+        &self,
+        uid: &Uid,
+        rights: Rights,
+        expires: Option<Timestamp>,
+    ) -> Result<Share, SharingError> {
+        self.known(uid)?;
+        self.can_hold(uid, rights)?;
+        let _changing = self.shared.access.changing.lock().await;
+        if self.shared.access.shares(uid).len() >= SHARES_MAX {
+            return Err(SharingError::TooMany);
+        }
+        let share = Share {
+            id: uuid::Uuid::new_v4().to_string(),
+            uid: uid.clone(),
+            token: Token::random(),
+            rights,
+            created_at: Timestamp::now(),
+            expires,
+        };
+        self.shared.store.put_share(&share).await?;
+        self.shared.put_in_force(share.clone());
+        // Forgotten meanwhile, and its shares with it: this one came too late for that.
+        if self.shared.get(uid).is_none() {
+            self.shared.access.forget(uid);
+        }
+        tracing::info!(%uid, share = share.id, role = rights.role.as_str(), "shared");
+        Ok(share)
+    }
+
+    /// The desktop's shares, oldest first.
+    ///
+    /// # Errors
+    /// [`DesktopError::UnknownDesktop`].
+    pub fn shares(&self, uid: &Uid) -> Result<Vec<Share>, SharingError> {
+        self.known(uid)?;
+        Ok(self.shared.access.shares(uid))
+    }
+
+    /// Changes what those may do who come, or have come, by a share.
+    ///
+    /// # Errors
+    /// See [`SharingError`].
+    pub async fn change_share(
+        &self,
+        uid: &Uid,
+        id: &str,
+        change: Change,
+    ) -> Result<Share, SharingError> {
+        self.known(uid)?;
+        let _changing = self.shared.access.changing.lock().await;
+        let share = self.shared.access.share(uid, id);
+        let mut share = share.ok_or(SharingError::UnknownShare)?;
+        share.rights = change.apply(share.rights);
+        self.can_hold(uid, share.rights)?;
+        self.shared.store.put_share(&share).await?;
+        self.shared.access.change_share(&share);
+        Ok(share)
+    }
+
+    /// Ends a share and the connections of those who came by it.
+    ///
+    /// # Errors
+    /// See [`SharingError`]. When it could not be deleted from the store it is in force no more all the same, until
+    /// the service starts again.
+    pub async fn revoke(&self, uid: &Uid, id: &str) -> Result<(), SharingError> {
+        self.known(uid)?;
+        let _changing = self.shared.access.changing.lock().await;
+        if self.shared.access.share(uid, id).is_none() {
+            return Err(SharingError::UnknownShare);
+        }
+        self.shared.access.remove(uid, id, EndReason::ShareRevoked);
+        tracing::info!(%uid, share = id, "no longer shared");
+        Ok(self.shared.store.delete_share(id).await?)
+    }
+
+    /// Who is connected to the desktop, in the order in which they came.
+    ///
+    /// # Errors
+    /// [`DesktopError::UnknownDesktop`].
+    pub fn viewers(&self, uid: &Uid) -> Result<Vec<Viewer>, SharingError> {
+        self.known(uid)?;
+        Ok(self.shared.access.viewers(uid))
+    }
+
+    /// Changes what one viewer may do from now on.
+    ///
+    /// # Errors
+    /// See [`SharingError`].
+    pub fn change_viewer(
+        &self,
+        uid: &Uid,
+        id: u64,
+        change: Change,
+    ) -> Result<Viewer, SharingError> {
+        self.known(uid)?;
+        let viewer = self.shared.access.change_viewer(uid, id, change);
+        viewer.ok_or(SharingError::UnknownViewer(id))
+    }
+
+    /// With [`Role::View`], takes control away from everybody who is connected and from whoever comes by the desktop's
+    /// own address, until it is given back with [`Role::Control`].
+    ///
+    /// # Errors
+    /// See [`SharingError`]. When it could not be kept it is in force all the same, until the service starts again.
+    pub async fn set_role(&self, uid: &Uid, role: Role) -> Result<Vec<Viewer>, SharingError> {
+        self.known(uid)?;
+        let _changing = self.shared.access.changing.lock().await;
+        self.shared.access.set_role(uid, role);
+        tracing::info!(%uid, role = role.as_str(), "everybody's role was set");
+        self.shared.store.set_role(uid, role).await?;
+        Ok(self.shared.access.viewers(uid))
+    }
+
+    /// What those may do who come by the desktop's own address.
+    pub fn role(&self, uid: &Uid) -> Role {
+        self.shared.access.role(uid)
+    }
+
+    /// As [`Manager::acquire`], by a share's address.
+    ///
+    /// # Errors
+    /// See [`SharingError`].
+    pub async fn acquire_shared(&self, token: &Token, stream: &str) -> Result<Lease, SharingError> {
+        let uid = self.shared.access.resolve(token);
+        let uid = uid.ok_or(SharingError::UnknownShare)?;
+        let lease = self.lease(&uid, stream).await?;
+        // It may have ended while its desktop was waited for.
+        self.shared
+            .access
+            .resolve(token)
+            .ok_or(SharingError::UnknownShare)?;
+        let lease = self.shared.access.admit(&uid, Some(token), stream, lease);
+        lease.ok_or(SharingError::UnknownShare)
+    }
+
+    fn known(&self, uid: &Uid) -> Result<(), DesktopError> {
+        match self.shared.get(uid) {
+            Some(_) => Ok(()),
+            None => Err(DesktopError::UnknownDesktop(uid.clone())),
+        }
+    }
+
+    /// Whether somebody with these rights can be let in at all; an app that is not in the catalogue any more is
+    /// refused when they come.
+    fn can_hold(&self, uid: &Uid, rights: Rights) -> Result<(), SharingError> {
+        let app = self
+            .view(uid)
+            .and_then(|view| self.shared.app(&view.record.app));
+        let Some(app) = app.filter(|_| !rights.are_full()) else {
+            return Ok(());
+        };
+        let not_held = app
+            .streams
+            .iter()
+            .find(|(_, spec)| spec.presence == Presence::Viewer && spec.protocol != Protocol::Rfb);
+        match not_held {
+            Some((name, _)) => Err(SharingError::NotHeld(name.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Shared {
+    /// Takes up what was kept.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub(super) async fn load_access(self: &Arc<Self>) -> Result<(), StoreError> {
+        let now = Timestamp::now();
+        for share in self.store.load_shares().await? {
+            if share.has_expired(now) {
+                self.store.delete_share(&share.id).await?;
+            } else {
+                self.put_in_force(share);
+            }
+        }
+        for (uid, role) in self.store.load_roles().await? {
+            self.access.set_role(&uid, role);
+        }
+        Ok(())
+    }
+
+    fn put_in_force(self: &Arc<Self>, share: Share) {
+        let timer = share.expires.map(|at| self.end_at(&share, at));
+        self.access.add(share, timer);
+    }
+
+    /// Ends a share when its time is over.
+    fn end_at(self: &Arc<Self>, share: &Share, at: Timestamp) -> AbortHandle {
+        let left = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
+        let (shared, uid, id) = (Arc::clone(self), share.uid.clone(), share.id.clone());
+        let ended = self.ended.clone();
+        let timer = async move {
+            tokio::time::sleep(left).await;
+            shared.access.remove(&uid, &id, EndReason::ShareExpired);
+            tracing::info!(%uid, share = id, "a share has expired");
+            if let Err(error) = shared.store.delete_share(&id).await {
+                // The next start finds that it has expired.
+                tracing::error!(%uid, %error, "an expired share could not be deleted");
+            }
+        };
+        let task = tokio::spawn(async move { ended.run_until_cancelled(timer).await });
+        task.abort_handle()
+    }
+}

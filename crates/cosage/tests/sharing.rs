@@ -1,0 +1,569 @@
+//! Who may do what at a desktop, as its owner and its viewers see it: on the fake engine, whose VNC servers write down
+//! what they are sent.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test may stop at what it does not expect"
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use reqwest::{Method, StatusCode};
+use rfb::messages::{Kind, Messages, Part};
+use serde_json::{Value, json};
+use support::{Options, Reply, Running, Socket, World, port_range};
+use tokio_websockets::{CloseCode, Message};
+
+/// Longer than anything here takes, so that a test that hangs fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const KEY: [u8; 8] = [4, 1, 0, 0, 0, 0, 0, 0x61];
+const POINTER: [u8; 6] = [5, 1, 0, 1, 0, 2];
+const CUT_TEXT: [u8; 11] = [6, 0, 0, 0, 0, 0, 0, 3, b'a', b'b', b'c'];
+const CLIPBOARD_OFFER: [u8; 12] = [6, 0, 0, 0, 0xff, 0xff, 0xff, 0xfc, 8, 0, 0, 1];
+const QEMU_KEY: [u8; 12] = [255, 0, 0, 1, 0, 0, 0, 0x61, 0, 0, 0, 0x1e];
+const POWER: [u8; 4] = [250, 0, 1, 2];
+const DEVICE: [u8; 8] = [253, 0x81, 0, 4, 4, 1, 0, 0];
+const RESIZE: [u8; 24] = [
+    251, 0, 4, 0, 3, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 3, 0, 0, 0, 0, 0,
+];
+const FORBIDDEN: [&[u8]; 8] = [
+    &KEY,
+    &POINTER,
+    &CUT_TEXT,
+    &CLIPBOARD_OFFER,
+    &QEMU_KEY,
+    &POWER,
+    &DEVICE,
+    &RESIZE,
+];
+
+const FENCE: [u8; 12] = [248, 0, 0, 0, 0, 0, 0, 1, 3, 7, 7, 7];
+const CONTINUOUS: [u8; 10] = [150, 1, 0, 0, 0, 0, 0, 64, 0, 48];
+const ENCODINGS: [u8; 8] = [2, 0, 0, 1, 0, 0, 0, 0];
+/// A whole picture, which the server answers, so that everything before it has arrived when the answer comes.
+const REQUEST: [u8; 10] = [3, 0, 0, 0, 0, 0, 0, 64, 0, 48];
+const PICTURE_LEN: usize = 4 + 12 + 64 * 48 * 4;
+
+/// What a server is sent for every viewer before the viewer's own messages.
+const INTRODUCTION_LEN: usize = 16;
+
+async fn recorded() -> (World, Running) {
+    let world = World::new();
+    world.control().record();
+    let running = world.serve(Options::default()).await;
+    (world, running)
+}
+
+/// A viewer past its handshake.
+struct Viewer {
+    socket: Socket,
+    seen: Vec<u8>,
+}
+
+impl Viewer {
+    async fn open(service: &Running, path: &str) -> Self {
+        let socket = service.open(path).await.unwrap();
+        let mut viewer = Self {
+            socket,
+            seen: Vec::new(),
+        };
+        assert_eq!(viewer.take(12).await, b"RFB 003.008\n");
+        viewer.send(b"RFB 003.008\n").await;
+        assert_eq!(viewer.take(2).await, [1, 1]);
+        viewer.send(&[1]).await;
+        assert_eq!(viewer.take(4).await, [0; 4]);
+        // Not shared: whoever only looks on must not send the others away with it.
+        viewer.send(&[0]).await;
+        let init = viewer.take(24).await;
+        let name = usize::from(init[23]);
+        viewer.take(name).await;
+        viewer
+    }
+
+    async fn next(&mut self) -> Message {
+        let next = tokio::time::timeout(PATIENCE, self.socket.next());
+        next.await.unwrap().unwrap().unwrap()
+    }
+
+    async fn take(&mut self, count: usize) -> Vec<u8> {
+        while self.seen.len() < count {
+            let message = self.next().await;
+            assert!(message.is_binary() || message.is_ping(), "{message:?}");
+            if message.is_binary() {
+                self.seen.extend_from_slice(message.as_payload());
+            }
+        }
+        let rest = self.seen.split_off(count);
+        std::mem::replace(&mut self.seen, rest)
+    }
+
+    async fn send(&mut self, bytes: &[u8]) {
+        self.socket
+            .send(Message::binary(bytes.to_vec()))
+            .await
+            .unwrap();
+    }
+
+    /// Everything sent so far has reached the server, or was kept from it, when this is over.
+    async fn picture(&mut self) {
+        self.send(&REQUEST).await;
+        let picture = self.take(PICTURE_LEN).await;
+        assert_eq!(picture[..4], [0, 0, 0, 1], "an update of one rectangle");
+    }
+
+    async fn closed(&mut self) -> (CloseCode, String) {
+        loop {
+            if let Some((code, reason)) = self.next().await.as_close() {
+                return (code, reason.to_owned());
+            }
+        }
+    }
+}
+
+/// The messages a server was sent, without the introduction.
+fn kinds(recording: &[u8]) -> Vec<Kind> {
+    let mut messages = Messages::default();
+    let mut kinds = Vec::new();
+    let mut rest = &recording[INTRODUCTION_LEN..];
+    while !rest.is_empty() {
+        let (len, part) = messages.advance(rest).unwrap();
+        if let Part::Head(kind) = part {
+            kinds.push(kind);
+        }
+        rest = &rest[len..];
+    }
+    assert!(messages.at_boundary(), "half a message");
+    kinds
+}
+
+/// The path of a call on a desktop.
+fn of(uid: &str, call: &str) -> String {
+    format!("/api/vm/{uid}/{call}")
+}
+
+async fn share(service: &Running, uid: &str, body: &Value) -> Reply {
+    let body = body.to_string();
+    let reply = service
+        .call(Method::POST, &of(uid, "shares"), Some(&body))
+        .await;
+    assert_eq!(reply.status, StatusCode::CREATED, "{reply:?}");
+    reply
+}
+
+async fn url_of(service: &Running, uid: &str, role: &str) -> String {
+    let reply = share(service, uid, &json!({ "role": role })).await;
+    reply.json["url"].as_str().unwrap().to_owned()
+}
+
+async fn patch(service: &Running, path: &str, body: Value) -> Reply {
+    service
+        .call(Method::PATCH, path, Some(&body.to_string()))
+        .await
+}
+
+/// The status of a refused WebSocket, and its JSON.
+async fn refused(service: &Running, path: &str) -> (StatusCode, Value) {
+    let request = service
+        .request(Method::GET, path)
+        .header("connection", "Upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    let reply = Running::reply(request).await;
+    (reply.status, reply.json)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_thirty_viewers_none_does_what_it_may_not() {
+    let (world, service) = recorded().await;
+    let own = service.ensure("wall", "desk").await;
+    let control = url_of(&service, "wall", "control").await;
+    let view = url_of(&service, "wall", "view").await;
+    let addresses = [&own, &control, &view];
+    let mut viewers = Vec::new();
+    for number in 0..30 {
+        // One after the other, so that their recordings are in this order.
+        viewers.push(Viewer::open(&service, addresses[number % 3]).await);
+    }
+    for (number, viewer) in viewers.iter_mut().enumerate() {
+        for (step, forbidden) in FORBIDDEN.iter().enumerate() {
+            // In pieces that differ from viewer to viewer, between allowed ones and in one frame with them.
+            let stream = [&ENCODINGS[..], forbidden, &FENCE, forbidden, &CONTINUOUS].concat();
+            for piece in stream.chunks(1 + (number + step) % 13) {
+                viewer.send(piece).await;
+            }
+        }
+        viewer.picture().await;
+    }
+    let recordings = world.control().recorded();
+    assert_eq!(recordings.len(), 30);
+    for (number, recording) in recordings.iter().enumerate() {
+        let kinds = kinds(recording);
+        let allowed = [
+            Kind::SetEncodings,
+            Kind::ClientFence,
+            Kind::EnableContinuousUpdates,
+        ];
+        for kind in allowed {
+            assert_eq!(
+                kinds.iter().filter(|there| **there == kind).count(),
+                8,
+                "{kind:?}"
+            );
+        }
+        let rest: Vec<Kind> = kinds
+            .into_iter()
+            .filter(|kind| !allowed.contains(kind))
+            .collect();
+        if number % 3 == 2 {
+            assert_eq!(rest, [Kind::FramebufferUpdateRequest], "viewer {number}");
+        } else {
+            assert_eq!(rest.len(), 2 * FORBIDDEN.len() + 1, "viewer {number}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_role_is_switched_while_its_viewer_is_connected() {
+    let (world, service) = recorded().await;
+    let url = service.ensure("wall", "desk").await;
+    let mut viewer = Viewer::open(&service, &url).await;
+    let list = service.get(&of("wall", "viewers")).await.json;
+    let id = list[0]["id"].as_u64().unwrap();
+    assert_eq!(list[0]["role"], "control");
+    assert_eq!(list[0]["clipboard"], "both");
+    assert_eq!(list[0]["stream"], "vnc");
+    assert_eq!(list[0]["address"], "127.0.0.1");
+    assert!(list[0].get("share").is_none());
+
+    // Half a message has passed when the role is switched.
+    viewer.send(&[&KEY[..], &CUT_TEXT[..10]].concat()).await;
+    let half = |recording: &Vec<u8>| recording.ends_with(&CUT_TEXT[..10]);
+    while !world.control().recorded().first().is_some_and(half) {
+        tokio::task::yield_now().await;
+    }
+    let path = of("wall", &format!("viewers/{id}"));
+    let reply = patch(&service, &path, json!({ "role": "view" })).await;
+    assert_eq!(reply.json["role"], "view");
+    assert_eq!(reply.json["clipboard"], "out");
+    viewer.send(&[&CUT_TEXT[10..], &KEY, &FENCE].concat()).await;
+    viewer.picture().await;
+
+    let reply = patch(
+        &service,
+        &path,
+        json!({ "role": "control", "clipboard": "out" }),
+    )
+    .await;
+    assert_eq!(reply.json["clipboard"], "out");
+    viewer.send(&[&CUT_TEXT[..], &POINTER].concat()).await;
+    viewer.picture().await;
+    assert_eq!(
+        kinds(&world.control().recorded()[0]),
+        [
+            Kind::KeyEvent,
+            Kind::ClientCutText,
+            Kind::ClientFence,
+            Kind::FramebufferUpdateRequest,
+            Kind::PointerEvent,
+            Kind::FramebufferUpdateRequest,
+        ]
+    );
+}
+
+#[tokio::test]
+async fn control_is_taken_away_from_everybody_and_given_back() {
+    let (world, service) = recorded().await;
+    let url = service.ensure("wall", "desk").await;
+    let mut by_share = Viewer::open(&service, &url_of(&service, "wall", "view").await).await;
+    let mut first = Viewer::open(&service, &url).await;
+    let reply = patch(&service, &of("wall", "viewers"), json!({ "role": "view" })).await;
+    let roles: Vec<&Value> = reply
+        .json
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|v| &v["role"])
+        .collect();
+    assert_eq!(roles, ["view", "view"]);
+    let mut later = Viewer::open(&service, &url).await;
+    for viewer in [&mut by_share, &mut first, &mut later] {
+        viewer.send(&KEY).await;
+        viewer.picture().await;
+    }
+    patch(
+        &service,
+        &of("wall", "viewers"),
+        json!({ "role": "control" }),
+    )
+    .await;
+    for viewer in [&mut by_share, &mut first, &mut later] {
+        viewer.send(&KEY).await;
+        viewer.picture().await;
+    }
+    let typed: Vec<usize> = world
+        .control()
+        .recorded()
+        .iter()
+        .map(|recording| {
+            kinds(recording)
+                .iter()
+                .filter(|kind| **kind == Kind::KeyEvent)
+                .count()
+        })
+        .collect();
+    assert_eq!(typed, [0, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_share_lives_until_it_is_deleted() {
+    let (_world, service) = recorded().await;
+    service.ensure("wall", "desk").await;
+    let body = json!({ "role": "view", "expires": 3600 });
+    let made = share(&service, "wall", &body).await.json;
+    let (id, url) = (made["id"].as_str().unwrap(), made["url"].as_str().unwrap());
+    assert_eq!(url.len(), "/stream//vnc".len() + 32);
+    assert_eq!(
+        (&made["role"], &made["clipboard"]),
+        (&json!("view"), &json!("out"))
+    );
+    assert!(made["expires"].is_string());
+
+    let list = service.get(&of("wall", "shares")).await;
+    assert_eq!(list.json.as_array().unwrap().len(), 1);
+    assert_eq!(list.json[0]["id"], id);
+    assert!(list.json[0].get("url").is_none(), "the address is a secret");
+
+    let mut viewer = Viewer::open(&service, url).await;
+    let viewers = service.get(&of("wall", "viewers")).await.json;
+    assert_eq!(viewers[0]["share"], id);
+    let path = of("wall", &format!("shares/{id}"));
+    let changed = patch(&service, &path, json!({ "role": "control" })).await;
+    assert_eq!(changed.json["role"], "control");
+    let viewers = service.get(&of("wall", "viewers")).await.json;
+    assert_eq!(viewers[0]["role"], "control");
+
+    assert_eq!(service.delete(&path).await.status, StatusCode::NO_CONTENT);
+    let (code, reason) = viewer.closed().await;
+    assert_eq!(code, CloseCode::POLICY_VIOLATION);
+    assert_eq!(reason, "the address you came by was withdrawn");
+    let (status, error) = refused(&service, url).await;
+    assert_eq!(
+        (status, &error["code"]),
+        (StatusCode::NOT_FOUND, &json!("unknown_share"))
+    );
+    for again in [
+        service.delete(&path).await,
+        patch(&service, &path, json!({})).await,
+    ] {
+        assert_eq!(again.status, StatusCode::NOT_FOUND);
+        assert_eq!(again.json["code"], "unknown_share");
+    }
+}
+
+#[tokio::test]
+async fn a_share_that_expires_sends_its_viewers_away() {
+    let (_world, service) = recorded().await;
+    service.ensure("wall", "desk").await;
+    let body = json!({ "role": "control", "expires": 1 });
+    let made = share(&service, "wall", &body).await.json;
+    let mut viewer = Viewer::open(&service, made["url"].as_str().unwrap()).await;
+    let (code, reason) = viewer.closed().await;
+    assert_eq!(code, CloseCode::POLICY_VIOLATION);
+    assert_eq!(reason, "the address you came by has expired");
+    assert_eq!(service.get(&of("wall", "shares")).await.json, json!([]));
+    let (status, _) = refused(&service, made["url"].as_str().unwrap()).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn what_was_decided_outlives_the_service_and_ends_with_the_desktop() {
+    let world = World::new();
+    world.control().record();
+    let ports = port_range(50);
+    let options = || Options {
+        ports: ports.clone(),
+        ..Options::default()
+    };
+    let service = world.serve(options()).await;
+    let own = service.ensure("wall", "desk").await;
+    let view = url_of(&service, "wall", "view").await;
+    patch(&service, &of("wall", "viewers"), json!({ "role": "view" })).await;
+    service.crash().await;
+
+    let service = world.serve(options()).await;
+    service
+        .wait_until("wall", |desktop| desktop["status"] == "ready")
+        .await;
+    let mut viewers = Vec::new();
+    for address in [&view, &own] {
+        viewers.push(Viewer::open(&service, address).await);
+    }
+    for viewer in &mut viewers {
+        viewer.send(&KEY).await;
+        viewer.picture().await;
+    }
+    for recording in world.control().recorded() {
+        assert_eq!(kinds(&recording), [Kind::FramebufferUpdateRequest]);
+    }
+
+    // Asleep, its address starts nothing; forgotten, there is none.
+    service.delete("/api/vm/wall").await;
+    let (status, error) = refused(&service, &view).await;
+    assert_eq!(
+        (status, &error["code"]),
+        (StatusCode::CONFLICT, &json!("not_running"))
+    );
+    service.delete("/api/vm/wall?forget=true").await;
+    assert_eq!(refused(&service, &view).await.0, StatusCode::NOT_FOUND);
+    service.ensure("wall", "desk").await;
+    assert_eq!(refused(&service, &view).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(service.get(&of("wall", "shares")).await.json, json!([]));
+}
+
+#[tokio::test]
+async fn what_is_no_rfb_closes_its_own_connection_only() {
+    let (_world, service) = recorded().await;
+    let url = service.ensure("wall", "desk").await;
+    let mut other = Viewer::open(&service, &url).await;
+    let mut viewer = Viewer::open(&service, &url).await;
+    viewer.send(&[FENCE.as_slice(), &[7, 7, 7]].concat()).await;
+    let (code, reason) = viewer.closed().await;
+    assert_eq!(code, CloseCode::PROTOCOL_ERROR);
+    assert_eq!(
+        reason,
+        "the viewer sent an RFB message of the unknown type 7"
+    );
+    other.send(&KEY).await;
+    other.picture().await;
+}
+
+#[tokio::test]
+async fn bad_input_is_told_what_would_be_right() {
+    let (_world, service) = recorded().await;
+    service.ensure("wall", "desk").await;
+    let shares = of("wall", "shares");
+    for (method, path, body, status, code) in [
+        (
+            Method::POST,
+            &shares,
+            r#"{"role": "owner"}"#,
+            422,
+            "invalid_body",
+        ),
+        (Method::POST, &shares, r#"{}"#, 422, "invalid_body"),
+        (
+            Method::POST,
+            &shares,
+            r#"{"role": "view", "clipboard": "none"}"#,
+            422,
+            "invalid_body",
+        ),
+        (
+            Method::POST,
+            &shares,
+            r#"{"role": "view", "expires": 0}"#,
+            422,
+            "invalid_expires",
+        ),
+        (
+            Method::POST,
+            &shares,
+            r#"{"role": "view", "expires": -1}"#,
+            422,
+            "invalid_expires",
+        ),
+        (
+            Method::POST,
+            &shares,
+            r#"{"role": "view", "expires": 1e30}"#,
+            422,
+            "invalid_expires",
+        ),
+        (
+            Method::POST,
+            &shares,
+            r#"{"role": "view", "expires": "2001-01-01T00:00:00Z"}"#,
+            422,
+            "invalid_expires",
+        ),
+        (
+            Method::POST,
+            &of("nobody", "share"),
+            r#"{"role": "view"}"#,
+            404,
+            "unknown_desktop",
+        ),
+        (
+            Method::GET,
+            &of("nobody", "viewers"),
+            "",
+            404,
+            "unknown_desktop",
+        ),
+        (
+            Method::PATCH,
+            &of("wall", "viewers/4711"),
+            r#"{"role": "view"}"#,
+            404,
+            "unknown_viewer",
+        ),
+        (
+            Method::PATCH,
+            &of("wall", "viewers/x"),
+            r#"{"role": "view"}"#,
+            404,
+            "unknown_viewer",
+        ),
+        (
+            Method::PATCH,
+            &of("wall", "viewers"),
+            r#"{"role": "none"}"#,
+            422,
+            "invalid_body",
+        ),
+    ] {
+        let reply = service.call(method, path, Some(body)).await;
+        assert_eq!(
+            (reply.status.as_u16(), &reply.json["code"]),
+            (status, &json!(code)),
+            "{body}"
+        );
+        assert!(reply.json.get("url").is_none());
+    }
+    for path in [
+        format!("/stream/{}/vnc", "0".repeat(32)),
+        "/stream/0123abcd/vnc".to_owned(),
+    ] {
+        assert_eq!(refused(&service, &path).await.0, StatusCode::NOT_FOUND);
+    }
+}
+
+/// Nothing can be kept out of what the gateway does not understand, so nobody is promised that it is.
+#[tokio::test]
+async fn an_app_whose_viewers_cannot_be_held_gives_control_only() {
+    let world = World::new();
+    let networks = vec!["127.0.0.0/8".to_owned()];
+    let options = Options {
+        remote_networks: networks,
+        ..Options::default()
+    };
+    let service = world.serve(options).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let body =
+        json!({ "vm": "elsewhere", "env": { "TARGET_IP": "127.0.0.1", "TARGET_PORT": port } });
+    let reply = service.post("far", &body.to_string()).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let body = json!({ "role": "view" }).to_string();
+    let reply = service
+        .call(Method::POST, &of("far", "share"), Some(&body))
+        .await;
+    assert_eq!(reply.status, StatusCode::CONFLICT);
+    assert_eq!(reply.json["code"], "role_unsupported");
+    url_of(&service, "far", "control").await;
+}
