@@ -102,11 +102,7 @@ impl Feeds {
 }
 
 impl Feed {
-    fn start(
-        address: SocketAddr,
-        password: Option<VncPassword>,
-        tasks: &TaskTracker,
-    ) -> Arc<Self> {
+    fn start(address: SocketAddr, password: Option<VncPassword>, tasks: &TaskTracker) -> Arc<Self> {
         let (progress, progress_receiver) = watch::channel(Progress::Opening);
         let clusters = broadcast::Sender::new(BEHIND_MAX);
         let end = CancellationToken::new();

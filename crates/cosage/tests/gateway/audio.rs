@@ -130,7 +130,10 @@ async fn what_is_no_sound_is_said_and_the_next_listener_tries_again() {
     let (listener, address) = listener().await;
     let service = Service::start(audio(address)).await;
     for (sent, reason) in [
-        (&b"RFB 003.008\n"[..], "the desktop's sound cannot be used: it is not WebM"),
+        (
+            &b"RFB 003.008\n"[..],
+            "the desktop's sound cannot be used: it is not WebM",
+        ),
         (b"", "the desktop closed the connection before any sound"),
     ] {
         let mut client = service.client().await;
@@ -138,7 +141,10 @@ async fn what_is_no_sound_is_said_and_the_next_listener_tries_again() {
         upstream.write_all(sent).await.unwrap();
         upstream.shutdown().await.unwrap();
         let (code, said) = closed(&mut client).await;
-        assert_eq!((code, said.as_str()), (CloseCode::INTERNAL_SERVER_ERROR, reason));
+        assert_eq!(
+            (code, said.as_str()),
+            (CloseCode::INTERNAL_SERVER_ERROR, reason)
+        );
     }
 }
 
@@ -177,7 +183,10 @@ async fn a_listener_is_answered_and_asked_whether_it_is_there() {
     let service = Service::with(audio(address), None, settings).await;
     let mut silent = service.raw_client().await;
     let mut upstream = accept(&listener).await;
-    silent.write_all(&client_frame(0x89, b"hello")).await.unwrap();
+    silent
+        .write_all(&client_frame(0x89, b"hello"))
+        .await
+        .unwrap();
     let mut pong = [0; 7];
     // Pings of the service's own may come first.
     loop {

@@ -76,7 +76,11 @@ impl Listener {
 
     /// Sends the feed until the end, closes the connection properly, and says why it ended.
     /// `read_ahead` is what of the connection was read already.
-    pub(in crate::gateway) async fn run(mut self, mut read_ahead: Vec<u8>, lease: &Lease) -> Ending {
+    pub(in crate::gateway) async fn run(
+        mut self,
+        mut read_ahead: Vec<u8>,
+        lease: &Lease,
+    ) -> Ending {
         let ending = match self.decode(&mut read_ahead) {
             Ok(()) => self.play(lease).await,
             Err(ending) => ending,

@@ -80,7 +80,13 @@ fn a_part_is_there_as_soon_as_its_last_byte_is() {
 #[test]
 fn what_lies_between_clusters_is_left_out() {
     let one = element(CLUSTER, &content(&[vec![1]]));
-    let stream = [header(), one.clone(), element(CUES, &[0; 3000]), one.clone()].concat();
+    let stream = [
+        header(),
+        one.clone(),
+        element(CUES, &[0; 3000]),
+        one.clone(),
+    ]
+    .concat();
     let parts = split(&[&stream]).unwrap();
     assert_eq!(parts[1..], [cluster(&one), cluster(&one)]);
 }
