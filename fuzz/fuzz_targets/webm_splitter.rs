@@ -24,7 +24,7 @@ fn split(bytes: &[u8], piece: usize) -> (Vec<Part>, Option<WebmError>) {
     for piece in bytes.chunks(piece.max(1)) {
         splitter.buffer().extend_from_slice(piece);
         loop {
-            match splitter.next() {
+            match splitter.next_part() {
                 Ok(Some(part)) => parts.push(part),
                 Ok(None) => break,
                 Err(error) => return (parts, Some(error)),

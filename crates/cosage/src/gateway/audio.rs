@@ -182,7 +182,7 @@ async fn read_part(
 ) -> Result<Part, Over> {
     loop {
         let unusable = |error| Over::Failed(format!("the desktop's sound cannot be used: {error}"));
-        if let Some(part) = splitter.next().map_err(unusable)? {
+        if let Some(part) = splitter.next_part().map_err(unusable)? {
             return Ok(part);
         }
         let buffer = splitter.buffer();

@@ -98,7 +98,7 @@ impl Splitter {
     ///
     /// # Errors
     /// What has come is no live WebM stream; the splitter is of no use any more then.
-    pub fn next(&mut self) -> Result<Option<Part>, WebmError> {
+    pub fn next_part(&mut self) -> Result<Option<Part>, WebmError> {
         loop {
             if let State::Skip(rest) = self.state {
                 let here = usize::try_from(rest)

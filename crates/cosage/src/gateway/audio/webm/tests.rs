@@ -46,7 +46,7 @@ fn split(pieces: &[&[u8]]) -> Result<Vec<Part>, WebmError> {
     let mut parts = Vec::new();
     for piece in pieces {
         splitter.buffer().extend_from_slice(piece);
-        while let Some(part) = splitter.next()? {
+        while let Some(part) = splitter.next_part()? {
             parts.push(part);
         }
     }
@@ -65,7 +65,7 @@ fn a_part_is_there_as_soon_as_its_last_byte_is() {
     let mut parts = Vec::new();
     for (at, byte) in stream.iter().enumerate() {
         splitter.buffer().extend_from_slice(&[*byte]);
-        while let Some(part) = splitter.next().unwrap() {
+        while let Some(part) = splitter.next_part().unwrap() {
             parts.push((at, part));
         }
     }
