@@ -25,6 +25,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let desktops = desktops::run(&arguments.desktops)?;
     let service = own_section("service")?;
     let files = own_section("files")?;
+    let sound = own_section("sound")?;
     let relay = own("relay")?;
     let verdicts = Report {
         verdicts: relay_verdicts(&relay)?,
@@ -41,6 +42,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
          {machine}; load average before the first measurement {before}.\n\n\
          ## Desktops on Docker\n\n{}\n## The service by itself\n\n{service}\n\
          ## Files of a home\n\n{files}\n\
+         ## Sound\n\n{sound}\n\
          ## The relay\n\n{}\n{relay}",
         desktops.markdown(),
         verdicts.markdown().trim_end().to_owned() + "\n",

@@ -14,6 +14,7 @@ mod report;
 mod scene;
 mod serve;
 mod service;
+mod sound;
 mod stream;
 
 use clap::{Parser, Subcommand};
@@ -40,6 +41,8 @@ enum Command {
     Service(service::Arguments),
     /// A large file into a desktop's home and out again, against `docker cp`
     Files(files::Arguments),
+    /// A desktop's sound: how late it is, and what listeners cost
+    Sound(sound::Arguments),
     /// Everything, written to bench/RESULTS.md
     All(all::Arguments),
     /// A relay to be measured; started by the other sub-commands
@@ -54,6 +57,7 @@ fn main() -> Result<(), Failure> {
         Command::Desktops(arguments) => report::print(&desktops::run(&arguments)?),
         Command::Service(arguments) => report::print(&service::run(&arguments)?),
         Command::Files(arguments) => report::print(&files::run(&arguments)?),
+        Command::Sound(arguments) => report::print(&sound::run(&arguments)?),
         Command::All(arguments) => all::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
     }

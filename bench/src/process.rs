@@ -34,21 +34,14 @@ impl Process {
 
     /// CPU time of the process and all its descendants so far, those included that have ended and been waited for.
     pub(crate) fn cpu(&self) -> Result<Duration, Failure> {
-        let mut ticks = 0;
-        for pid in self.family()? {
-            // One that has ended meanwhile is counted with its parent.
-            if let Ok(stat) = Stat::read(pid) {
-                ticks += stat.ticks;
-            }
-        }
-        Ok(Duration::from_secs_f64(ticks as f64 / TICKS_PER_SECOND))
+        cpu_of(self.0.id())
     }
 
     /// Memory of the process and all its descendants in bytes: the proportional set size, which
     /// counts a page that several share as a part for each. Of a single process it grows as the resident set does.
     pub(crate) fn memory(&self) -> Result<u64, Failure> {
         let mut kibibytes = 0;
-        for pid in self.family()? {
+        for pid in family_of(self.0.id())? {
             let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
             kibibytes += rollup
                 .lines()
@@ -70,41 +63,53 @@ impl Process {
             .parse()?;
         Ok(kibibytes * 1024)
     }
+}
 
-    /// The process and all its descendants.
-    fn family(&self) -> Result<Vec<u32>, Failure> {
-        let mut parents = Vec::new();
-        for entry in fs::read_dir("/proc")? {
-            let Some(pid) = entry?
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok())
-            else {
-                continue;
-            };
-            if let Ok(stat) = Stat::read(pid) {
-                parents.push((pid, stat.parent));
-            }
+/// CPU time of a process and all its descendants so far, those included that have ended and been waited for.
+pub(crate) fn cpu_of(ancestor: u32) -> Result<Duration, Failure> {
+    let mut ticks = 0;
+    for pid in family_of(ancestor)? {
+        // One that has ended meanwhile is counted with its parent.
+        if let Ok(stat) = Stat::read(pid) {
+            ticks += stat.ticks;
         }
-        let mut family = vec![self.0.id()];
-        let mut next = 0;
-        while let Some(&parent) = family.get(next) {
-            family.extend(
-                parents
-                    .iter()
-                    .filter(|(_, of)| *of == parent)
-                    .map(|(pid, _)| *pid),
-            );
-            next += 1;
-        }
-        Ok(family)
     }
+    Ok(Duration::from_secs_f64(ticks as f64 / TICKS_PER_SECOND))
+}
+
+/// A process and all its descendants.
+fn family_of(ancestor: u32) -> Result<Vec<u32>, Failure> {
+    let mut parents = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let Some(pid) = entry?
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        if let Ok(stat) = Stat::read(pid) {
+            parents.push((pid, stat.parent));
+        }
+    }
+    let mut family = vec![ancestor];
+    let mut next = 0;
+    while let Some(&parent) = family.get(next) {
+        family.extend(
+            parents
+                .iter()
+                .filter(|(_, of)| *of == parent)
+                .map(|(pid, _)| *pid),
+        );
+        next += 1;
+    }
+    Ok(family)
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
         // A master that is killed leaves its workers behind, so those are ended by their ids first.
-        let family = self.family().unwrap_or_default();
+        let family = family_of(self.0.id()).unwrap_or_default();
         for pid in family.iter().rev() {
             // Some end by themselves when the one before is gone, so a failure means nothing.
             let _ = Command::new("kill")

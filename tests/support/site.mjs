@@ -1,4 +1,5 @@
-// A small web site that a desktop's Firefox opens: pages of one colour with a field, which report what happens on them.
+// A small web site that a desktop's Firefox opens: pages of one colour with a field, which report what happens on them,
+// and sound 440 Hz from a click on.
 import { EventEmitter, once } from "node:events";
 import { createServer } from "node:http";
 
@@ -13,6 +14,12 @@ function page(colour) {
   const field = document.querySelector("textarea");
   field.oninput = () => report({ text: field.value });
   addEventListener("resize", () => report({ width: innerWidth }));
+  addEventListener("click", () => {
+    const context = new AudioContext();
+    const tone = new OscillatorNode(context, { frequency: 440 });
+    tone.connect(context.destination);
+    tone.start();
+  }, { once: true });
   addEventListener("load", () => { field.focus(); report({ width: innerWidth }); });
 </script></html>`;
 }

@@ -81,6 +81,9 @@ pub enum Protocol {
     Rfb,
     /// Raw bytes over TCP: the gateway makes the WebSocket and looks at nothing.
     Tcp,
+    /// A live WebM stream over TCP, after the instance's password where it has one: the gateway
+    /// makes the WebSocket, and shares one connection among all listeners.
+    Webm,
     /// The instance is a WebSocket server itself.
     Websocket,
 }

@@ -4,6 +4,7 @@
 //! The route's handler takes the [`Upgrade`] out of the request, obtains the lease, and calls
 //! [`Gateway::connect`]; everything after that happens in a task of its own.
 
+pub mod audio;
 mod buffer;
 mod dial;
 mod ending;
@@ -27,6 +28,7 @@ use tokio_util::task::TaskTracker;
 pub use self::dial::{Duplex, Unreachable};
 pub use self::upgrade::{Refusal, Upgrade};
 
+use self::audio::{Feeds, Listener};
 use self::buffer::Pool;
 use self::dial::Turns;
 use self::ending::Ending;
@@ -76,6 +78,7 @@ pub struct Gateway {
     pool: Pool,
     counters: Arc<Counters>,
     turns: Turns,
+    feeds: Feeds,
     relays: TaskTracker,
 }
 
@@ -90,6 +93,7 @@ impl Gateway {
             pool: Pool::default(),
             counters: Arc::default(),
             turns: Turns::default(),
+            feeds: Feeds::default(),
             relays: TaskTracker::new(),
         }
     }
@@ -120,6 +124,12 @@ impl Gateway {
                      everything can connect",
                 )
                 .into_response()
+            }
+            Protocol::Webm => {
+                let (response, pending) = upgrade.accept();
+                self.relays
+                    .spawn(async move { gateway.listen(pending, lease).await });
+                response
             }
             Protocol::Websocket => {
                 let bound = self.settings.websocket_bound;
@@ -185,7 +195,9 @@ impl Gateway {
             opened = async {
                 match lease.endpoint().protocol {
                     Protocol::Rfb => dial::rfb(&mut socket, lease, &self.turns).await,
-                    Protocol::Tcp | Protocol::Websocket => dial::tcp(lease.endpoint().address).await,
+                    Protocol::Tcp | Protocol::Webm | Protocol::Websocket => {
+                        dial::tcp(lease.endpoint().address).await
+                    }
                 }
             } => opened,
             reason = lease.ended() => Err(Ending::Lease(reason)),
@@ -208,6 +220,26 @@ impl Gateway {
                 None
             }
         }
+    }
+
+    /// The gateway is the WebSocket server, and the instance's stream is shared among its clients.
+    async fn listen(self, pending: Pending, lease: Lease) {
+        let _connected = Connected::new(&self.counters);
+        let Some((client, read_ahead)) = Box::pin(connection(pending, &lease)).await else {
+            return;
+        };
+        if let Err(error) = audio::keep_short(&client) {
+            tracing::debug!(%error, "a listener's send buffer keeps its length");
+        }
+        let listener = Listener::new(
+            client,
+            self.feeds.join(&lease, &self.relays),
+            self.settings.ping_interval,
+            self.pool.clone(),
+            Arc::clone(&self.counters),
+        );
+        let ending = Box::pin(listener.run(read_ahead, &lease)).await;
+        report(&lease, &ending);
     }
 
     /// The instance is the WebSocket server.

@@ -12,7 +12,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use cosage::catalog::Undeclared;
-use cosage::engine::fake::Power;
+use cosage::engine::fake::{CLUSTER, HEADER, Power};
 use cosage::engine::{EngineError, Exit, StartStep};
 use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
@@ -364,6 +364,12 @@ async fn a_stream_that_nobody_holds_is_refused_and_not_held() {
         assert_error(&Running::reply(socket(path)).await, 404, "unknown_stream");
     }
     let url = service.ensure("a", "desk").await;
+    let silent = service.ensure("b", "brief").await.replace("/vnc", "/audio");
+    assert_error(
+        &Running::reply(socket(&silent)).await,
+        404,
+        "unknown_stream",
+    );
     let other = url.replace("/vnc", "/video");
     let reply = Running::reply(socket(&other)).await;
     assert_error(&reply, 404, "unknown_stream");
@@ -408,11 +414,10 @@ async fn a_listener_keeps_nothing_alive_and_starts_nothing() {
     let url = service.ensure("a", "desk").await;
     let audio = url.replace("/vnc", "/audio");
     let mut listener = service.open(&audio).await.unwrap();
-    listener.send(Message::binary(&b"echo"[..])).await.unwrap();
-    assert_eq!(
-        listener.next().await.unwrap().unwrap().as_payload()[..],
-        b"echo"[..]
-    );
+    for part in [HEADER, CLUSTER, CLUSTER] {
+        let message = listener.next().await.unwrap().unwrap();
+        assert_eq!(message.as_payload()[..], *part);
+    }
     let desktop = service.get("/api/vm/a").await.json;
     assert_eq!(desktop["viewers"], 0, "{desktop}");
     service.delete("/api/vm/a").await;

@@ -238,7 +238,7 @@ fn each_mistake_is_named_at_its_place_with_what_would_be_right() {
         ),
         (
             "[app.one.stream.other]\nport = 1\nprotocol = \"vnc\"",
-            "it is one of \"rfb\", \"tcp\", \"websocket\"",
+            "it is one of \"rfb\", \"tcp\", \"webm\", \"websocket\"",
         ),
         (
             "[app.one.stream.other]\nport = 1",

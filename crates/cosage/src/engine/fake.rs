@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::files::FakeHome;
-pub use self::server::{COLOUR, HEIGHT, Painting, WIDTH};
+pub use self::server::{CLUSTER, COLOUR, HEADER, HEIGHT, Painting, WIDTH};
 use super::home::{Home, HomeError};
 use super::logs::last_lines;
 use super::{
@@ -170,6 +170,9 @@ impl Fake {
                 }
                 Protocol::Tcp => {
                     servers.spawn(server::echo(listener));
+                }
+                Protocol::Webm => {
+                    servers.spawn(server::webm(listener, container.password.clone()));
                 }
                 Protocol::Websocket => {
                     return Err(EngineError::Refused(format!(

@@ -140,6 +140,9 @@ pub(super) async fn vnc(lease: &Lease, turns: &Turns) -> Result<Box<dyn Duplex>,
                 Err(error) => Err(Ending::UpstreamRefused(error.to_string())),
             }
         }
+        Protocol::Webm => Err(Ending::UpstreamRefused(
+            "the stream is sound, and has no VNC server".to_owned(),
+        )),
     }
 }
 

@@ -51,7 +51,9 @@ impl Filter {
                 (Protocol::Rfb, _) => Content::Rfb,
                 (Protocol::Tcp, _) => Content::Opaque,
                 (Protocol::Websocket, Presence::Viewer) => Content::Frames,
-                (Protocol::Websocket, Presence::Listener) => Content::Listening,
+                (Protocol::Webm, _) | (Protocol::Websocket, Presence::Listener) => {
+                    Content::Listening
+                }
             },
             messages: Messages::default(),
             passes: true,

@@ -29,7 +29,7 @@ use crate::desktop::lease::Lease;
 
 mod close;
 
-pub(super) use self::close::refuse;
+pub(super) use self::close::{FLUSH_BOUND, refuse};
 
 /// Room for a frame's header in front of a payload, or for what the filter held back; a cache line, so that the payload
 /// is aligned.
@@ -107,14 +107,14 @@ struct Chunk {
 
 /// When to ping, and when a client counts as gone.
 #[derive(Debug, Default)]
-struct KeepAlive {
-    sent: bool,
-    heard: bool,
+pub(super) struct KeepAlive {
+    pub(super) sent: bool,
+    pub(super) heard: bool,
     silent_intervals: u32,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Tick {
+pub(super) enum Tick {
     Nothing,
     Ping,
     GiveUp,
@@ -122,7 +122,7 @@ enum Tick {
 
 /// Whether bytes of the client would have been noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Listening {
+pub(super) enum Listening {
     Yes,
     /// The upstream takes nothing, so the client is not read.
     No,
@@ -414,7 +414,7 @@ impl Chunk {
 }
 
 impl KeepAlive {
-    fn tick(&mut self, listening: Listening) -> Tick {
+    pub(super) fn tick(&mut self, listening: Listening) -> Tick {
         if self.heard {
             self.silent_intervals = 0;
         } else if listening == Listening::Yes {

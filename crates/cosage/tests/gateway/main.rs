@@ -7,6 +7,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod audio;
 mod closing;
 mod keep_alive;
 mod passthrough;

@@ -53,8 +53,7 @@ protocol = "rfb"
 
 [app.desk.stream.audio]
 port = 5901
-protocol = "tcp"
-presence = "listener"
+protocol = "webm"
 
 [app.desk.env.THEME]
 type = "integer"

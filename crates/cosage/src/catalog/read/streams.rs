@@ -76,6 +76,7 @@ fn read_stream(
     let protocol_words = [
         ("rfb", Protocol::Rfb),
         ("tcp", Protocol::Tcp),
+        ("webm", Protocol::Webm),
         ("websocket", Protocol::Websocket),
     ];
     let protocol = fields.word("protocol", &protocol_words, problems);
@@ -83,7 +84,7 @@ fn read_stream(
         problems.add(
             fields.span(),
             format!(
-                "{} has no protocol; it is one of \"rfb\", \"tcp\", \"websocket\"",
+                "{} has no protocol; it is one of \"rfb\", \"tcp\", \"webm\", \"websocket\"",
                 fields.path()
             ),
         );
@@ -106,7 +107,7 @@ fn read_stream(
             if let Some(value) = fields.value("port") {
                 problems.add(value.span(), format!("{} has a port, but a remote app's port comes from its environment; remove it", fields.path()));
             }
-            if protocol == Some(Protocol::Websocket) {
+            if let Some(Protocol::Webm | Protocol::Websocket) = protocol {
                 problems.add(
                     fields.span(),
                     format!(

@@ -1,4 +1,4 @@
-//! The desktops of the fake engine: a VNC server of one colour (RFC 6143), and an echo.
+//! The desktops of the fake engine: a VNC server of one colour (RFC 6143), a live stream of silence, and an echo.
 
 use std::io;
 use std::pin::Pin;
@@ -24,6 +24,15 @@ pub const HEIGHT: u16 = 48;
 
 /// Its one colour: red, green and blue, 0 to 255.
 pub const COLOUR: [u8; 3] = [0x20, 0x60, 0xa0];
+
+/// The initialisation segment of its sound: an EBML header and the beginning of a segment (RFC 9559).
+pub const HEADER: &[u8] = b"\x1a\x45\xdf\xa3\x87\x42\x82\x84webm\x18\x53\x80\x67\xff";
+
+/// Each of its clusters: a timestamp and a block without sound.
+pub const CLUSTER: &[u8] = b"\x1f\x43\xb6\x75\x8a\xe7\x81\x00\xa3\x85\x81\x00\x00\x80\xf8";
+
+/// How long a cluster lasts.
+const CLUSTER_TIME: Duration = Duration::from_millis(40);
 
 /// The security type of VNC Authentication (RFC 6143, 7.1.2).
 const SECURITY_VNC: u8 = 2;
@@ -134,6 +143,29 @@ pub(super) async fn rfb(
         async move {
             super::pause(banner_delay).await;
             session(stream, password, painting, &clients, recordings).await
+        }
+    })
+    .await;
+}
+
+/// Sends a live stream of silence to whoever knows the password, until it is dropped.
+pub(super) async fn webm(listener: TcpListener, password: Option<VncPassword>) {
+    serve(listener, move |mut stream| {
+        let password = password.clone();
+        async move {
+            if let Some(password) = password {
+                let mut given = vec![0; password.reveal().len()];
+                stream.read_exact(&mut given).await?;
+                if given != password.reveal().as_bytes() {
+                    return Ok(());
+                }
+            }
+            stream.write_all(HEADER).await?;
+            let mut clock = tokio::time::interval(CLUSTER_TIME);
+            loop {
+                clock.tick().await;
+                stream.write_all(CLUSTER).await?;
+            }
         }
     })
     .await;

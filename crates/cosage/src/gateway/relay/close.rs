@@ -16,7 +16,7 @@ use crate::gateway::ending::Ending;
 use crate::gateway::frame::Decoder;
 
 /// How long what is on its way to the client, the close frame last, may take to be written.
-const FLUSH_BOUND: Duration = Duration::from_secs(2);
+pub(in crate::gateway) const FLUSH_BOUND: Duration = Duration::from_secs(2);
 
 /// How long the client has to answer the close frame and to hang up.
 const CLOSE_BOUND: Duration = Duration::from_secs(2);

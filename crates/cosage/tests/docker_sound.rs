@@ -1,0 +1,122 @@
+//! The sound of a real desktop, as the service and those whom it does not concern get it. What it sounds like is heard by
+//! a real browser, in `tests/browser`.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test may stop at what it does not expect"
+)]
+
+#[path = "support/process.rs"]
+mod process;
+
+use futures_util::StreamExt;
+use process::{PATIENCE, Scene, Service, within};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_websockets::ClientBuilder;
+
+const TONE: &str = r#"
+[app.tone]
+title = "Tone"
+description = "Sounds for a part of each second."
+image = "cosage/tone-test:latest"
+pull = "never"
+password = true
+sandbox = "user-namespaces"
+memory = "256MiB"
+stop_grace = "5s"
+
+[app.tone.stream.vnc]
+port = 5900
+protocol = "rfb"
+
+[app.tone.stream.audio]
+port = 5901
+protocol = "webm"
+"#;
+
+/// EBML, and a cluster (RFC 8794 and RFC 9559).
+const HEADER: [u8; 4] = [0x1a, 0x45, 0xdf, 0xa3];
+const CLUSTER: [u8; 4] = [0x1f, 0x43, 0xb6, 0x75];
+
+/// More than a cluster of silence has.
+const SOUND: usize = 150;
+
+/// Listens until something sounds.
+async fn hear(service: &Service, url: &str) {
+    let uri = format!(
+        "ws://{}{}",
+        service.stream_address,
+        url.replace("/vnc", "/audio")
+    );
+    let heard = async {
+        loop {
+            // As listeners do, it comes back when the sound has ended, or is not there yet.
+            let Ok((mut socket, _)) = ClientBuilder::new().uri(&uri).unwrap().connect().await
+            else {
+                continue;
+            };
+            let mut begins = HEADER;
+            while let Some(Ok(message)) = socket.next().await {
+                if !message.is_binary() {
+                    break;
+                }
+                let part = message.as_payload();
+                assert_eq!(part[..4], begins);
+                if begins == CLUSTER && part.len() > SOUND {
+                    return;
+                }
+                begins = CLUSTER;
+            }
+        }
+    };
+    within(PATIENCE, "something sounds", heard).await;
+}
+
+#[tokio::test]
+async fn a_desktop_sounds_after_a_crash_of_the_service_and_of_its_sound() {
+    let Some(scene) = Scene::new() else { return };
+    scene.write_catalog(TONE);
+    let service = scene.serve().await;
+    let url = service.ensure("a", "tone").await;
+    hear(&service, &url).await;
+
+    service.kill();
+    let service = scene.serve().await;
+    assert_eq!(service.ensure("a", "tone").await, url);
+    hear(&service, &url).await;
+
+    let container = scene.container_name("a");
+    for program in ["pulseaudio", "sound-stream"] {
+        // There is no pkill in the image.
+        let script = format!(
+            "for process in /proc/[0-9]*; do
+                grep -qs {program} $process/cmdline && [ \"${{process#/proc/}}\" != $$ ] && kill -KILL ${{process#/proc/}}
+            done; true"
+        );
+        scene.docker(&["exec", &container, "bash", "-c", &script]);
+        hear(&service, &url).await;
+    }
+    let desktop = service.get("/api/vm/a").await.json;
+    assert_eq!(desktop["status"], "ready", "{desktop}");
+}
+
+/// Other desktops reach the port where the service shares a network with them.
+#[tokio::test]
+async fn only_who_knows_the_password_hears_anything() {
+    let Some(scene) = Scene::new() else { return };
+    scene.write_catalog(TONE);
+    let service = scene.serve().await;
+    let url = service.ensure("a", "tone").await;
+    hear(&service, &url).await;
+    let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+    let container = scene.container_name("a");
+    let address = scene.docker(&["inspect", "--format", format, &container]);
+    let mut stream = TcpStream::connect(format!("{address}:5901")).await.unwrap();
+    stream.write_all(b"guessed!").await.unwrap();
+    let mut bytes = Vec::new();
+    let read = stream.read_to_end(&mut bytes);
+    within(PATIENCE, "the connection ends", read).await.unwrap();
+    assert_eq!(bytes, b"");
+    hear(&service, &url).await;
+}
