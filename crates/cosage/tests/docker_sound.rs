@@ -9,6 +9,8 @@
 #[path = "support/process.rs"]
 mod process;
 
+use std::time::Duration;
+
 use futures_util::StreamExt;
 use process::{PATIENCE, Scene, Service, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -42,6 +44,9 @@ const CLUSTER: [u8; 4] = [0x1f, 0x43, 0xb6, 0x75];
 /// More than a cluster of silence has.
 const SOUND: usize = 150;
 
+/// Between two tries of a listener.
+const AGAIN: Duration = Duration::from_millis(50);
+
 /// Listens until something sounds.
 async fn hear(service: &Service, url: &str) {
     let uri = format!(
@@ -51,11 +56,12 @@ async fn hear(service: &Service, url: &str) {
     );
     let heard = async {
         loop {
-            // As listeners do, it comes back when the sound has ended, or is not there yet.
-            let Ok((mut socket, _)) = ClientBuilder::new().uri(&uri).unwrap().connect().await
-            else {
-                continue;
-            };
+            let (mut socket, _) = ClientBuilder::new()
+                .uri(&uri)
+                .unwrap()
+                .connect()
+                .await
+                .unwrap();
             let mut begins = HEADER;
             while let Some(Ok(message)) = socket.next().await {
                 if !message.is_binary() {
@@ -68,6 +74,8 @@ async fn hear(service: &Service, url: &str) {
                 }
                 begins = CLUSTER;
             }
+            // As listeners do, it comes back when the sound has ended, or is not there yet.
+            tokio::time::sleep(AGAIN).await;
         }
     };
     within(PATIENCE, "something sounds", heard).await;
