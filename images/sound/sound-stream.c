@@ -39,11 +39,14 @@ enum {
     PASSWORD_SECONDS = 5,
     /* What a receiver that does not take it may keep waiting. */
     SEND_SECONDS = 2,
+    /* How long the sound server is waited for. */
+    SERVER_SECONDS = 5,
+    TRIES_A_SECOND = 50,
     /* The service has one connection, and a second one for a moment. */
     CONNECTIONS = 4,
 };
 
-static void fail(const char *what, const char *why)
+static _Noreturn void fail(const char *what, const char *why)
 {
     fprintf(stderr, "sound-stream: %s: %s\n", what, why);
     exit(EXIT_FAILURE);
@@ -108,12 +111,20 @@ static pa_simple *record(void)
         .maxlength = (uint32_t)-1,
         .fragsize = FRAME_SAMPLES * CHANNELS * sizeof(float),
     };
-    int error;
-    pa_simple *source = pa_simple_new(NULL, "CoSage", PA_STREAM_RECORD, "desktop.monitor", "stream", &format, NULL, &buffer, &error);
+    const struct timespec pause = { .tv_nsec = 1000000000L / TRIES_A_SECOND };
+    int error, tries;
 
-    if (source == NULL)
-        fail("the sound server refuses the recording", pa_strerror(error));
-    return source;
+    /* A sound server that has just been started may be a moment late. */
+    for (tries = 0; tries < SERVER_SECONDS * TRIES_A_SECOND; tries++) {
+        pa_simple *source = pa_simple_new(NULL, "CoSage", PA_STREAM_RECORD, "desktop.monitor", "stream", &format, NULL, &buffer, &error);
+
+        if (source != NULL)
+            return source;
+        if (error != PA_ERR_CONNECTIONREFUSED)
+            break;
+        nanosleep(&pause, NULL);
+    }
+    fail("the sound server refuses the recording", pa_strerror(error));
 }
 
 static void stream(int client)
