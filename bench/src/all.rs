@@ -26,6 +26,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let service = own_section("service")?;
     let files = own_section("files")?;
     let sound = own_section("sound")?;
+    let console = printed("console.mjs", Command::new("node").arg("bench/console.mjs"))?;
     let relay = own("relay")?;
     let verdicts = Report {
         verdicts: relay_verdicts(&relay)?,
@@ -43,6 +44,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
          ## Desktops on Docker\n\n{}\n## The service by itself\n\n{service}\n\
          ## Files of a home\n\n{files}\n\
          ## Sound\n\n{sound}\n\
+         ## The console\n\n{console}\n\
          ## The relay\n\n{}\n{relay}",
         desktops.markdown(),
         verdicts.markdown().trim_end().to_owned() + "\n",
@@ -59,14 +61,16 @@ fn own_section(command: &str) -> Result<String, Failure> {
 
 /// What a sub-command prints, run in a process of its own as by hand.
 fn own(command: &str) -> Result<String, Failure> {
-    let output = Command::new(std::env::current_exe()?)
-        .arg(command)
-        .output()?;
+    printed(command, Command::new(std::env::current_exe()?).arg(command))
+}
+
+fn printed(name: &str, command: &mut Command) -> Result<String, Failure> {
+    let output = command.output()?;
     if output.status.success() {
         Ok(String::from_utf8(output.stdout)?)
     } else {
         let complaint = String::from_utf8_lossy(&output.stderr);
-        Err(format!("{command}: {}", complaint.trim()).into())
+        Err(format!("{name}: {}", complaint.trim()).into())
     }
 }
 

@@ -73,7 +73,7 @@ describe("./up", () => {
   it("builds nothing again when nothing has changed, and finds its desktop again", async () => {
     const built = async () => ({
       binary: (await stat(join(repository, "target/release/cosage"))).mtimeMs,
-      images: await docker("images", "--no-trunc", "--format", "{{.Repository}} {{.ID}}", "cosage/*"),
+      images: (await docker("images", "--no-trunc", "--format", "{{.Repository}} {{.ID}}", "cosage/*")).split("\n").sort(),
     });
     const before = await built();
     const { code, seconds, printed } = await up(["-d"]);

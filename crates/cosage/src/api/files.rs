@@ -20,7 +20,8 @@ use self::location::Location;
 use super::App;
 use super::error::{ApiError, ErrorBody};
 use super::params::Params;
-use crate::engine::home::{Content, Time, Upload, Written};
+use crate::desktop::Uid;
+use crate::engine::home::{Content, HomePath, Time, Upload, Written};
 
 /// The routes of a home without a path in it.
 pub(super) const HOME: &str = "/api/vm/{uid}/files";
@@ -28,6 +29,9 @@ pub(super) const HOME_SLASH: &str = "/api/vm/{uid}/files/";
 
 /// How long an upload may stand still.
 const PART_BOUND: Duration = Duration::from_secs(60);
+
+/// How long a refused upload is read on, so that its client sees the refusal.
+const READ_OUT_BOUND: Duration = Duration::from_secs(2);
 
 /// How something is fetched.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -140,19 +144,43 @@ pub(super) async fn write(
         return Ok(status_of(home.make_directory(&path).await?));
     }
     let size = content_length(request.headers());
+    // A client that waits for leave to send has sent nothing.
+    let is_sending = !request.headers().contains_key(header::EXPECT);
+    let mut body = request.into_body().into_data_stream();
+    let written = receive(&app, &uid, &path, size, query.modified, &mut body).await;
+    if written.is_err() && is_sending {
+        read_out(body).await;
+    }
+    written
+}
+
+async fn receive(
+    app: &App,
+    uid: &Uid,
+    path: &HomePath,
+    size: Option<u64>,
+    modified: Option<Timestamp>,
+    body: &mut BodyDataStream,
+) -> Result<StatusCode, ApiError> {
     if size.is_some_and(|size| size > app.upload_max) {
         return Err(too_large(app.upload_max));
     }
-    let modified = query.modified.map(|modified| Time {
+    let modified = modified.map(|modified| Time {
         seconds: modified.as_second(),
         // Before 1970 they count backwards.
         nanoseconds: u32::try_from(modified.subsec_nanosecond()).unwrap_or_default(),
     });
-    let home = app.manager.home(&uid).await?;
-    let mut upload = home.write(&path, size, modified).await?;
-    let body = request.into_body().into_data_stream();
+    let home = app.manager.home(uid).await?;
+    let mut upload = home.write(path, size, modified).await?;
     send(&mut upload, body, app.upload_max).await?;
     Ok(status_of(upload.finish().await?))
+}
+
+/// Takes for a while what is left of a body that is refused: a connection that is closed while its
+/// client is sending is reset, and then the client may never see why (RFC 9112, 9.6).
+async fn read_out(mut body: BodyDataStream) {
+    let rest = async { while let Some(Ok(_)) = body.next().await {} };
+    let _ = timeout(READ_OUT_BOUND, rest).await;
 }
 
 /// Delete a file, or a directory with all in it.
@@ -188,7 +216,7 @@ pub(super) fn describe(description: &mut utoipa::openapi::OpenApi) {
 
 async fn send(
     upload: &mut Upload,
-    mut body: BodyDataStream,
+    body: &mut BodyDataStream,
     upload_max: u64,
 ) -> Result<(), ApiError> {
     let mut left = upload_max;
