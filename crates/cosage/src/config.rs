@@ -1,8 +1,9 @@
-//! What an operator sets: defaults < `cosage.toml` < environment < flags.
+//! What an operator sets: defaults < profile < `cosage.toml` < environment < flags.
 //!
-//! [`resolve`] is a pure function of those four; [`load`] reads them from the process. One table,
+//! [`resolve`] is a pure function of those; [`load`] reads them from the process. One table,
 //! [`SETTINGS`], drives names, flags, defaults, checks and the reference in README.md.
 
+mod profile;
 mod reference;
 mod settings;
 mod sources;
@@ -17,6 +18,7 @@ use ipnet::IpNet;
 
 use crate::catalog::{CatalogDefaults, FirstViewer, Timers, Undeclared};
 
+pub use profile::Profile;
 pub use reference::{REFERENCE_END, REFERENCE_START, reference};
 pub use settings::{DefaultValue, Presentation, SETTINGS, Setting};
 pub use sources::{
@@ -27,6 +29,8 @@ pub use sources::{
 /// The configuration, checked and complete.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Whose client the service is set up for.
+    pub profile: Profile,
     /// Where the API listens.
     pub listen: SocketAddr,
     /// Where streams listen; `None` is nowhere but on the API's address.

@@ -4,7 +4,7 @@ use super::values::{
     address, address_or_off, boolean, bound, bytes, count, count_or_none, docker_host, docker_name,
     duration, log_filter, networks, origins, path, port, secret, server, timer, url_template, word,
 };
-use super::{Config, EngineKind, LogFormat, Reach};
+use super::{Config, EngineKind, LogFormat, Profile, Reach};
 use crate::catalog::{FirstViewer, Undeclared};
 use crate::text::Malformed;
 
@@ -80,8 +80,18 @@ const fn setting(
 
 use DefaultValue::{Text, Words};
 
-/// All settings, in the order of the reference.
-pub static SETTINGS: [Setting; 34] = [
+/// All settings, in the order of the reference. The profile is the first, because others follow from it.
+pub static SETTINGS: [Setting; 35] = [
+    setting(
+        "COSAGE_PROFILE",
+        "none|sage3",
+        Text("none"),
+        "Whose client the service is set up for. sage3 sets STREAM_URL_TEMPLATE, COSAGE_API_ON_STREAM_PORT, COSAGE_UNDECLARED_ENVIRONMENT and, to the origin of SAGE3_SERVER, COSAGE_ALLOWED_ORIGINS, unless they are set by themselves.",
+        |config, text| {
+            config.profile = word(text, &[("none", Profile::None), ("sage3", Profile::Sage3)])?;
+            Ok(())
+        },
+    ),
     setting(
         "COSAGE_LISTEN",
         "ADDRESS",
