@@ -37,6 +37,8 @@ pub struct Config {
     pub stream_listen: Option<SocketAddr>,
     /// Whether the API answers on the streams' address too.
     pub api_on_stream_port: bool,
+    /// Where callbacks are taken; `None` is nowhere but on the API's address.
+    pub callback_listen: Option<SocketAddr>,
     /// The first stream key.
     pub port_range_start: u16,
     /// The stream key after the last.

@@ -66,6 +66,8 @@ pub struct Listeners {
     pub api: TcpListener,
     /// For streams, and with [`Routes::All`] also for the API.
     pub streams: Option<(TcpListener, Routes)>,
+    /// For callbacks and nothing else.
+    pub callbacks: Option<TcpListener>,
 }
 
 struct GatewayProbe;
@@ -122,6 +124,10 @@ pub async fn run(
     let servers = TaskTracker::new();
     if let Some((listener, routes)) = listeners.streams {
         let router = api::router(app.clone(), routes);
+        servers.spawn(serve(listener, router, shutdown.clone()));
+    }
+    if let Some(listener) = listeners.callbacks {
+        let router = api::router(app.clone(), Routes::Callbacks);
         servers.spawn(serve(listener, router, shutdown.clone()));
     }
     servers.spawn(serve(

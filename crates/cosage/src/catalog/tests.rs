@@ -636,10 +636,20 @@ fn old_images_get_the_old_variables() {
     );
     let called_back = container_environment(app, json!({"CALLBACK_ID": "desk-1"}));
     assert_eq!(called_back["CALLBACK_ID"], "desk-1");
-    assert_eq!(
-        called_back["CALLBACK_URL"],
-        "http://host.docker.internal:4024/api/vm/cb/desk-1"
+    let plain = "http://host.docker.internal:4024/api/vm/cb/desk-1";
+    let address = &called_back["CALLBACK_URL"];
+    assert!(
+        address.starts_with(&format!("{plain}?secret=")),
+        "{address}"
     );
+    let allowed = format!("{OLD_IMAGE}\n").replacen(
+        "legacy_environment = true",
+        "legacy_environment = true\nlegacy_callbacks = true",
+        1,
+    );
+    let allowed = parse(&allowed).expect("a catalogue");
+    let called_back = container_environment(&allowed.apps["old"], json!({"CALLBACK_ID": "desk-1"}));
+    assert_eq!(called_back["CALLBACK_URL"], plain);
     let elsewhere = Environment(BTreeMap::from([(
         "CALLBACK_ID".to_owned(),
         "../any/x".to_owned(),

@@ -81,7 +81,7 @@ const fn setting(
 use DefaultValue::{Text, Words};
 
 /// All settings, in the order of the reference. The profile is the first, because others follow from it.
-pub static SETTINGS: [Setting; 35] = [
+pub static SETTINGS: [Setting; 36] = [
     setting(
         "COSAGE_PROFILE",
         "none|sage3",
@@ -119,6 +119,16 @@ pub static SETTINGS: [Setting; 35] = [
         "Whether the API answers on the streams' address too, for clients that know one origin only.",
         |config, text| {
             config.api_on_stream_port = boolean(text)?;
+            Ok(())
+        },
+    ),
+    setting(
+        "COSAGE_CALLBACK_LISTEN",
+        "ADDRESS",
+        Text("off"),
+        "Where the reports of desktops are taken, and nothing else, or off when containers reach the API's address. On Linux it is the address of Docker's bridge, such as 172.17.0.1:4024.",
+        |config, text| {
+            config.callback_listen = address_or_off(text)?;
             Ok(())
         },
     ),

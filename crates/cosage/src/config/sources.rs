@@ -437,6 +437,18 @@ fn compare(config: &Config, effective: &[Effective], errors: &mut Vec<SettingErr
             ),
         );
     }
+    let others = [Some(config.listen), config.stream_listen];
+    if let Some(address) = config.callback_listen
+        && others.contains(&Some(address))
+        && address.port() != 0
+    {
+        problem(
+            "COSAGE_CALLBACK_LISTEN",
+            format!(
+                "{address} is taken by the API or the streams; choose another, or off: the API's address takes callbacks as well"
+            ),
+        );
+    }
     if config.data_dir.as_os_str().is_empty() {
         problem(
             "COSAGE_DATA_DIR",
@@ -460,6 +472,7 @@ fn blank() -> Config {
         listen: nowhere,
         stream_listen: None,
         api_on_stream_port: false,
+        callback_listen: None,
         port_range_start: 0,
         port_range_end: 0,
         container_base_name: String::new(),
