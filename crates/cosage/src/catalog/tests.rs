@@ -608,7 +608,10 @@ fn our_images_get_a_password_and_the_grace_they_have() {
     };
     assert!(container.password.is_some());
     assert_eq!(container.environment.0["COSAGE_STOP_GRACE"], "10");
-    assert_eq!(container.environment.0.len(), 1);
+    let address = &container.environment.0["CALLBACK_URL"];
+    assert!(address.contains("/api/vm/cb/desk") && address.contains("?secret="));
+    assert_eq!(container.environment.0.len(), 2);
+    assert_eq!(container.extra_hosts, ["host.docker.internal:host-gateway"]);
     assert_eq!(container.image_hint, "build it with: images/build firefox");
     let old = parse(OLD_IMAGE).expect("a catalogue");
     let spec = launch(&old.apps["old"], &Environment::default()).expect("a launch");
