@@ -62,6 +62,7 @@ async fn gateway(
         key: StreamKey(11000),
         endpoints: BTreeMap::new(),
         password: None,
+        callback: None,
         started_at: jiff::Timestamp::now(),
     });
     let endpoint = Endpoint {

@@ -86,6 +86,8 @@ pub enum Routes {
     All,
     /// Streams and health only.
     Streams,
+    /// Callbacks of desktops only.
+    Callbacks,
 }
 
 /// The router of one listener.
@@ -131,12 +133,20 @@ pub fn router(app: App, which: Routes) -> Router {
                 .fallback(console::missing)
         }
         Routes::Streams => health.split_for_parts().0.fallback(no_such_route),
+        Routes::Callbacks => {
+            let callbacks = OpenApiRouter::new().routes(routes!(callback::report));
+            callbacks.split_for_parts().0.fallback(no_such_route)
+        }
+    };
+    let router = match which {
+        Routes::All | Routes::Streams => router
+            .route("/stream/{key}/{stream}", get(streams::connect))
+            // The prefix that SAGE3's development server used.
+            .route("/api/vmstream/{key}/{stream}", get(streams::connect)),
+        Routes::Callbacks => router,
     };
     let cors = app.origins.cors();
     router
-        .route("/stream/{key}/{stream}", get(streams::connect))
-        // The prefix that SAGE3's development server used.
-        .route("/api/vmstream/{key}/{stream}", get(streams::connect))
         .method_not_allowed_fallback(no_such_method)
         .layer(CatchPanicLayer::custom(
             |_: Box<dyn std::any::Any + Send>| {

@@ -1,17 +1,25 @@
 //! What applications inside desktops report, passed on to SAGE3: `POST /api/vm/cb/{uid}` becomes
 //! `PUT {SAGE3_SERVER}/api/apps/{uid}` with the bearer token, the same JSON.
 
+mod queue;
+
+use std::fmt;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Client, Url};
-use tokio::sync::mpsc;
+use reqwest::{Client, StatusCode, Url};
+use serde_json::json;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 
+use self::queue::{Destination, Queue, Refusal};
 use crate::desktop::Uid;
-
-/// How many reports may wait for SAGE3. A report can have a picture in it, so this bounds memory.
-const WAITING_MAX: usize = 32;
+use crate::desktop::camera::Occasion;
+use crate::pictures;
 
 /// How long SAGE3 may take to answer one report.
 const ANSWER_BOUND: Duration = Duration::from_secs(10);
@@ -25,15 +33,19 @@ pub struct Sage3 {
 }
 
 /// The way to SAGE3. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Callbacks {
-    queue: Option<mpsc::Sender<Report>>,
+    queue: Option<Queue>,
 }
 
-#[derive(Debug)]
-struct Report {
-    uid: Uid,
-    body: Bytes,
+impl fmt::Debug for Callbacks {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let waiting = self.queue.as_ref().map(Queue::len);
+        formatter
+            .debug_struct("Callbacks")
+            .field("waiting", &waiting)
+            .finish()
+    }
 }
 
 /// Whether a report was taken.
@@ -63,8 +75,7 @@ impl Callbacks {
             // The token is for the configured server and nobody it may point to.
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
-        let (queue, waiting) = mpsc::channel(WAITING_MAX);
-        tokio::spawn(deliver(client, sage3, waiting));
+        let queue = Queue::new(Api { client, sage3 });
         Ok(Self { queue: Some(queue) })
     }
 
@@ -72,38 +83,98 @@ impl Callbacks {
     pub fn take(&self, uid: Uid, body: Bytes) -> Taken {
         match &self.queue {
             None => Taken::NobodyListens,
-            Some(queue) => match queue.try_send(Report { uid, body }) {
+            Some(queue) => match queue.take(uid, body) {
                 Ok(()) => Taken::Queued,
-                Err(_) => Taken::Full,
+                Err(queue::Full) => Taken::Full,
             },
         }
     }
+
+    /// Reports what a desktop shows as `state.lastImage`, whenever its last viewer has left and before it is stopped;
+    /// returns when no more pictures come.
+    pub async fn report_pictures(self, mut pictures: broadcast::Receiver<pictures::Taken>) {
+        if self.queue.is_none() {
+            return;
+        }
+        loop {
+            let taken = match pictures.recv().await {
+                Ok(taken) => taken,
+                // A later picture of the same desktop says more.
+                Err(RecvError::Lagged(_)) => continue,
+                Err(RecvError::Closed) => return,
+            };
+            if taken.occasion == Occasion::Looking {
+                continue;
+            }
+            let image = format!("data:image/jpeg;base64,{}", STANDARD.encode(&taken.jpeg));
+            let report = json!({ "state.lastImage": image }).to_string();
+            let uid = taken.uid;
+            if self.take(uid.clone(), report.into()) == Taken::Full {
+                tracing::warn!(%uid, "a picture is not reported: too many reports wait for SAGE3");
+            }
+        }
+    }
+
+    /// Returns when nothing waits any more: for the end of the service, when reports are tried again at once.
+    pub async fn drained(&self) {
+        if let Some(queue) = &self.queue {
+            queue.drained().await;
+        }
+    }
+
+    /// Of how many desktops reports wait.
+    pub fn waiting(&self) -> usize {
+        self.queue.as_ref().map_or(0, Queue::len)
+    }
 }
 
-async fn deliver(client: Client, sage3: Sage3, mut waiting: mpsc::Receiver<Report>) {
-    while let Some(Report { uid, body }) = waiting.recv().await {
-        let mut url = sage3.server.clone();
+/// SAGE3's API.
+struct Api {
+    client: Client,
+    sage3: Sage3,
+}
+
+#[async_trait]
+impl Destination for Api {
+    async fn put(&self, uid: &Uid, report: Bytes) -> Result<(), Refusal> {
+        let mut url = self.sage3.server.clone();
         match url.path_segments_mut() {
             Ok(mut path) => {
                 path.pop_if_empty().extend(["api", "apps", uid.as_str()]);
             }
             // An address such as `mailto:`, which the configuration refuses.
-            Err(()) => return,
+            Err(()) => return Err(Refusal::Never("SAGE3_SERVER is not a server".to_owned())),
         }
-        let mut request = client
+        let mut request = self
+            .client
             .put(url)
             .header(CONTENT_TYPE, "application/json")
-            .body(body);
-        if let Some(token) = &sage3.token {
+            .body(report);
+        if let Some(token) = &self.sage3.token {
             request = request.bearer_auth(token);
         }
-        let outcome = request
-            .send()
-            .await
-            .and_then(reqwest::Response::error_for_status);
-        if let Err(error) = outcome {
-            tracing::warn!(%uid, error = %error.without_url(), "SAGE3 did not take a report");
+        match request.send().await {
+            Ok(answer) => judge(answer.status()),
+            Err(error) => Err(Refusal::Later(error.without_url().to_string())),
         }
+    }
+}
+
+/// What an answer means: what SAGE3 cannot do now it may do later; what it refuses, it will refuse again.
+fn judge(status: StatusCode) -> Result<(), Refusal> {
+    if status.is_success() {
+        return Ok(());
+    }
+    let reason = format!("it answered {status}");
+    let passes = [
+        StatusCode::REQUEST_TIMEOUT,
+        StatusCode::TOO_EARLY,
+        StatusCode::TOO_MANY_REQUESTS,
+    ];
+    if status.is_server_error() || passes.contains(&status) {
+        Err(Refusal::Later(reason))
+    } else {
+        Err(Refusal::Never(reason))
     }
 }
 
@@ -148,22 +219,46 @@ mod tests {
         );
     }
 
+    #[test]
+    fn what_sage3_cannot_do_now_is_tried_again_and_what_it_refuses_is_not() {
+        assert_eq!(judge(StatusCode::NO_CONTENT), Ok(()));
+        for later in [500, 502, 503, 429, 408] {
+            let status = StatusCode::from_u16(later).unwrap();
+            assert!(matches!(judge(status), Err(Refusal::Later(_))), "{status}");
+        }
+        for never in [301, 400, 401, 404] {
+            let status = StatusCode::from_u16(never).unwrap();
+            assert!(matches!(judge(status), Err(Refusal::Never(_))), "{status}");
+        }
+    }
+
     #[tokio::test]
-    async fn a_sage3_that_does_not_answer_fills_a_bounded_queue() {
-        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    async fn pictures_are_reported_when_nobody_looks_any_more() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let callbacks = Callbacks::new(Some(Sage3 {
-            server: format!("http://{}", silent.local_addr().unwrap())
+            server: format!("http://{}", listener.local_addr().unwrap())
                 .parse()
                 .unwrap(),
             token: None,
         }))
         .unwrap();
-        let uid: Uid = "app-1".parse().unwrap();
-        // One may be on its way already beside those that wait.
-        let outcomes: Vec<_> = (0..WAITING_MAX + 2)
-            .map(|_| callbacks.take(uid.clone(), Bytes::from_static(b"{}")))
-            .collect();
-        assert_eq!(outcomes.first(), Some(&Taken::Queued));
-        assert_eq!(outcomes.last(), Some(&Taken::Full));
+        let (taken, pictures) = broadcast::channel(4);
+        for (occasion, jpeg) in [(Occasion::Looking, "looking"), (Occasion::Left, "left")] {
+            taken
+                .send(pictures::Taken {
+                    uid: "app-1".parse().unwrap(),
+                    at: jiff::Timestamp::now(),
+                    occasion,
+                    jpeg: Bytes::from_static(jpeg.as_bytes()),
+                })
+                .unwrap();
+        }
+        tokio::spawn(callbacks.report_pictures(pictures));
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let expected = b"{\"state.lastImage\":\"data:image/jpeg;base64,bGVmdA==\"}";
+        let mut seen = Vec::new();
+        while !seen.ends_with(expected) {
+            assert_ne!(socket.read_buf(&mut seen).await.unwrap(), 0);
+        }
     }
 }

@@ -99,6 +99,11 @@ pub struct ContainerSource {
     /// Whether the image was built after the old service's contract, and so reads `WS_TIMEOUT`,
     /// `CALLBACK_URL` and `CALLBACK_ID`.
     pub legacy_environment: bool,
+    /// Whether the image reports to the address in `CALLBACK_URL`.
+    pub callbacks: bool,
+    /// Whether callbacks are taken without the instance's secret, and by whomever: for old images that make up the
+    /// address by themselves.
+    pub legacy_callbacks: bool,
 }
 
 /// The type of a variable.

@@ -1,8 +1,9 @@
-//! What an operator sets: defaults < `cosage.toml` < environment < flags.
+//! What an operator sets: defaults < profile < `cosage.toml` < environment < flags.
 //!
-//! [`resolve`] is a pure function of those four; [`load`] reads them from the process. One table,
+//! [`resolve`] is a pure function of those; [`load`] reads them from the process. One table,
 //! [`SETTINGS`], drives names, flags, defaults, checks and the reference in README.md.
 
+mod profile;
 mod reference;
 mod settings;
 mod sources;
@@ -17,6 +18,7 @@ use ipnet::IpNet;
 
 use crate::catalog::{CatalogDefaults, FirstViewer, Timers, Undeclared};
 
+pub use profile::Profile;
 pub use reference::{REFERENCE_END, REFERENCE_START, reference};
 pub use settings::{DefaultValue, Presentation, SETTINGS, Setting};
 pub use sources::{
@@ -27,12 +29,16 @@ pub use sources::{
 /// The configuration, checked and complete.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Whose client the service is set up for.
+    pub profile: Profile,
     /// Where the API listens.
     pub listen: SocketAddr,
     /// Where streams listen; `None` is nowhere but on the API's address.
     pub stream_listen: Option<SocketAddr>,
     /// Whether the API answers on the streams' address too.
     pub api_on_stream_port: bool,
+    /// Where callbacks are taken; `None` is nowhere but on the API's address.
+    pub callback_listen: Option<SocketAddr>,
     /// The first stream key.
     pub port_range_start: u16,
     /// The stream key after the last.

@@ -3,6 +3,7 @@
 //! An engine knows how to run one instance of a desktop and how to find its own instances again.
 //! It decides nothing: when to start, stop or retry is the business of [`crate::desktop`].
 
+pub mod callback;
 pub mod docker;
 pub mod fake;
 pub mod home;
@@ -22,6 +23,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use self::callback::CallbackSecret;
 use self::home::{Home, HomeError};
 use crate::desktop::{Environment, StreamKey, Uid};
 
@@ -240,6 +242,8 @@ pub struct Instance {
     pub endpoints: BTreeMap<String, Endpoint>,
     /// The password of its VNC server, where it has one.
     pub password: Option<VncPassword>,
+    /// What a callback of it has to show, where it got an address with one.
+    pub callback: Option<CallbackSecret>,
     /// When it was started.
     pub started_at: Timestamp,
 }

@@ -66,6 +66,8 @@ pub struct Listeners {
     pub api: TcpListener,
     /// For streams, and with [`Routes::All`] also for the API.
     pub streams: Option<(TcpListener, Routes)>,
+    /// For callbacks and nothing else.
+    pub callbacks: Option<TcpListener>,
 }
 
 struct GatewayProbe;
@@ -107,12 +109,14 @@ pub async fn run(
         Ok(Err(_)) | Err(_) => tracing::error!("starting without the container engine"),
     }
     let watcher = tokio::spawn(reconcile::watch(manager.clone()));
+    let callbacks = service.callbacks;
+    let reporter = tokio::spawn(callbacks.clone().report_pictures(pictures.taken()));
 
     let app = App {
         manager: manager.clone(),
         gateway: gateway.clone(),
         pictures,
-        callbacks: service.callbacks,
+        callbacks: callbacks.clone(),
         stream_url_template: service.stream_url_template.into(),
         origins: service.origins,
         upload_max: service.upload_max,
@@ -120,6 +124,10 @@ pub async fn run(
     let servers = TaskTracker::new();
     if let Some((listener, routes)) = listeners.streams {
         let router = api::router(app.clone(), routes);
+        servers.spawn(serve(listener, router, shutdown.clone()));
+    }
+    if let Some(listener) = listeners.callbacks {
+        let router = api::router(app.clone(), Routes::Callbacks);
         servers.spawn(serve(listener, router, shutdown.clone()));
     }
     servers.spawn(serve(
@@ -135,10 +143,15 @@ pub async fn run(
     let finished = async {
         servers.wait().await;
         gateway.drained().await;
+        callbacks.drained().await;
     };
     if timeout(service.shutdown_grace, finished).await.is_err() {
-        tracing::warn!("connections that did not end in time are cut off");
+        tracing::warn!(
+            reports = callbacks.waiting(),
+            "connections that did not end in time are cut off, and reports that SAGE3 did not take are dropped"
+        );
     }
+    reporter.abort();
     watcher.abort();
     Ok(())
 }

@@ -3,16 +3,18 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::App;
 use super::body::{read_json, require_object};
 use super::error::{ApiError, ErrorBody};
-use super::params::UidPath;
+use super::params::{Params, UidPath};
 use crate::callback::Taken;
+use crate::catalog::Source;
 use crate::desktop::manager::DesktopError;
+use crate::desktop::view::View;
 
 /// The largest report in bytes; it may have a picture in it.
 const REPORT_MAX: usize = 4 * 1024 * 1024;
@@ -24,12 +26,22 @@ pub(super) struct ReportBody {
     status: &'static str,
 }
 
+/// What shows that a report comes from the desktop itself.
+#[derive(Debug, Deserialize)]
+pub(super) struct Proof {
+    secret: Option<String>,
+}
+
 /// Pass a report of a desktop's application on to SAGE3.
 #[utoipa::path(post, path = "/api/vm/cb/{uid}", tag = "desktops",
-    params(("uid" = String, Path, description = "The desktop's name")),
+    params(
+        ("uid" = String, Path, description = "The desktop's name"),
+        ("secret" = Option<String>, Query, description = "The secret that its container got as part of CALLBACK_URL"),
+    ),
     request_body(content = Object, description = "Any JSON object of at most 4 MiB"),
     responses(
         (status = 202, body = ReportBody),
+        (status = 403, description = "Not the secret of the desktop's container", body = ErrorBody),
         (status = 404, description = "No such desktop", body = ErrorBody),
         (status = 413, description = "Larger than 4 MiB", body = ErrorBody),
         (status = 415, description = "Not declared as application/json", body = ErrorBody),
@@ -38,10 +50,18 @@ pub(super) struct ReportBody {
 pub(super) async fn report(
     State(app): State<App>,
     UidPath(uid): UidPath,
+    Params(proof): Params<Proof>,
     request: Request,
 ) -> Result<(StatusCode, Json<ReportBody>), ApiError> {
-    if app.manager.view(&uid).is_none() {
+    let Some(view) = app.manager.view(&uid) else {
         return Err(DesktopError::UnknownDesktop(uid).into());
+    };
+    if !comes_from(&app, &view, proof.secret.as_deref()) {
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "wrong_secret",
+            "only the desktop's own container may report for it, with all of its CALLBACK_URL; an operator allows an old image to do without by legacy_callbacks = true in the catalogue",
+        ));
     }
     let body = read_json(request, REPORT_MAX).await?;
     require_object::<Map<String, Value>>(&body)?;
@@ -56,4 +76,16 @@ pub(super) async fn report(
         }
     };
     Ok((StatusCode::ACCEPTED, Json(ReportBody { status })))
+}
+
+/// Whether a report comes from the desktop's own container, as far as its app asks for that.
+fn comes_from(app: &App, view: &View, secret: Option<&str>) -> bool {
+    let own = view.instance.as_ref().and_then(|one| one.callback.as_ref());
+    let shown = own.zip(secret).is_some_and(|(own, secret)| own.is(secret));
+    let catalog = app.manager.catalog();
+    let is_exempt = || match catalog.apps.get(&view.record.app).map(|app| &app.source) {
+        Some(Source::Container(source)) => source.legacy_callbacks,
+        Some(Source::Remote { .. }) | None => false,
+    };
+    shown || is_exempt()
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{App, ContainerSource, Source};
 use crate::desktop::{Environment, StreamKey, Uid};
+use crate::engine::callback::{CALLBACK_VARIABLE, CallbackSecret};
 use crate::engine::{
     ContainerSpec, InstanceId, LaunchSpec, PullPolicy, RemoteSpec, VncPassword, Workload,
 };
@@ -17,7 +18,7 @@ use crate::text::LONGEST;
 pub struct LaunchContext {
     /// What container names start with.
     pub container_base_name: String,
-    /// Base of the address that an old image calls back to, such as
+    /// Base of the address that containers call back to, such as
     /// `http://host.docker.internal:4024/api/vm/cb/`.
     pub callback_base: String,
 }
@@ -116,8 +117,28 @@ impl App {
         mut environment: BTreeMap<String, String>,
         context: &LaunchContext,
     ) -> Result<ContainerSpec, LaunchError> {
-        if source.legacy_environment {
-            self.add_legacy_environment(&mut environment, context)?;
+        // An address of its own, whatever a caller may have set.
+        environment.remove(CALLBACK_VARIABLE);
+        let called_back = if source.legacy_environment {
+            self.add_legacy_environment(&mut environment)?
+        } else {
+            source.callbacks.then(|| uid.clone())
+        };
+        let mut extra_hosts = source.extra_hosts.clone();
+        if let Some(name) = called_back {
+            let address = format!("{}{name}", context.callback_base);
+            let address = if source.legacy_callbacks {
+                address
+            } else {
+                CallbackSecret::random().within(&address)
+            };
+            environment.insert(CALLBACK_VARIABLE.to_owned(), address);
+            if !extra_hosts
+                .iter()
+                .any(|line| line.starts_with("host.docker.internal:"))
+            {
+                extra_hosts.push("host.docker.internal:host-gateway".to_owned());
+            }
         }
         if source.password {
             let grace = whole_seconds(self.timers.stop_grace);
@@ -134,16 +155,16 @@ impl App {
             limits: source.limits.clone(),
             sandbox: source.sandbox,
             home: source.home.clone(),
-            extra_hosts: source.extra_hosts.clone(),
+            extra_hosts,
             gpu: source.gpu,
         })
     }
 
+    /// Adds what an old image reads, and says which desktop it calls back for.
     fn add_legacy_environment(
         &self,
         environment: &mut BTreeMap<String, String>,
-        context: &LaunchContext,
-    ) -> Result<(), LaunchError> {
+    ) -> Result<Option<Uid>, LaunchError> {
         // The image counts by itself and knows one time-out only. It is a second line behind the
         // service's own timers, so it must not come before the later of the two.
         let own_timeout = self
@@ -159,18 +180,15 @@ impl App {
             // An old image takes an empty CALLBACK_ID for one and would call back to nowhere.
             None | Some("") => {
                 environment.remove("CALLBACK_ID");
+                Ok(None)
             }
-            Some(id) => {
-                // It becomes part of an address of this service's own API, so that anything but a
-                // uid could reach another route than the one for callbacks.
-                if id.parse::<Uid>().is_err() {
-                    return Err(self.ill_typed("CALLBACK_ID", "the uid of a desktop"));
-                }
-                let url = format!("{}{id}", context.callback_base);
-                environment.insert("CALLBACK_URL".to_owned(), url);
-            }
+            // It becomes part of an address of this service's own API, so that anything but a
+            // uid could reach another route than the one for callbacks.
+            Some(id) => match id.parse() {
+                Ok(uid) => Ok(Some(uid)),
+                Err(_) => Err(self.ill_typed("CALLBACK_ID", "the uid of a desktop")),
+            },
         }
-        Ok(())
     }
 
     fn remote(

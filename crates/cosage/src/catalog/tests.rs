@@ -608,7 +608,10 @@ fn our_images_get_a_password_and_the_grace_they_have() {
     };
     assert!(container.password.is_some());
     assert_eq!(container.environment.0["COSAGE_STOP_GRACE"], "10");
-    assert_eq!(container.environment.0.len(), 1);
+    let address = &container.environment.0["CALLBACK_URL"];
+    assert!(address.contains("/api/vm/cb/desk") && address.contains("?secret="));
+    assert_eq!(container.environment.0.len(), 2);
+    assert_eq!(container.extra_hosts, ["host.docker.internal:host-gateway"]);
     assert_eq!(container.image_hint, "build it with: images/build firefox");
     let old = parse(OLD_IMAGE).expect("a catalogue");
     let spec = launch(&old.apps["old"], &Environment::default()).expect("a launch");
@@ -636,10 +639,20 @@ fn old_images_get_the_old_variables() {
     );
     let called_back = container_environment(app, json!({"CALLBACK_ID": "desk-1"}));
     assert_eq!(called_back["CALLBACK_ID"], "desk-1");
-    assert_eq!(
-        called_back["CALLBACK_URL"],
-        "http://host.docker.internal:4024/api/vm/cb/desk-1"
+    let plain = "http://host.docker.internal:4024/api/vm/cb/desk-1";
+    let address = &called_back["CALLBACK_URL"];
+    assert!(
+        address.starts_with(&format!("{plain}?secret=")),
+        "{address}"
     );
+    let allowed = format!("{OLD_IMAGE}\n").replacen(
+        "legacy_environment = true",
+        "legacy_environment = true\nlegacy_callbacks = true",
+        1,
+    );
+    let allowed = parse(&allowed).expect("a catalogue");
+    let called_back = container_environment(&allowed.apps["old"], json!({"CALLBACK_ID": "desk-1"}));
+    assert_eq!(called_back["CALLBACK_URL"], plain);
     let elsewhere = Environment(BTreeMap::from([(
         "CALLBACK_ID".to_owned(),
         "../any/x".to_owned(),

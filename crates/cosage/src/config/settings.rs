@@ -4,7 +4,7 @@ use super::values::{
     address, address_or_off, boolean, bound, bytes, count, count_or_none, docker_host, docker_name,
     duration, log_filter, networks, origins, path, port, secret, server, timer, url_template, word,
 };
-use super::{Config, EngineKind, LogFormat, Reach};
+use super::{Config, EngineKind, LogFormat, Profile, Reach};
 use crate::catalog::{FirstViewer, Undeclared};
 use crate::text::Malformed;
 
@@ -80,8 +80,18 @@ const fn setting(
 
 use DefaultValue::{Text, Words};
 
-/// All settings, in the order of the reference.
-pub static SETTINGS: [Setting; 34] = [
+/// All settings, in the order of the reference. The profile is the first, because others follow from it.
+pub static SETTINGS: [Setting; 36] = [
+    setting(
+        "COSAGE_PROFILE",
+        "none|sage3",
+        Text("none"),
+        "Whose client the service is set up for. sage3 sets STREAM_URL_TEMPLATE, COSAGE_API_ON_STREAM_PORT, COSAGE_UNDECLARED_ENVIRONMENT and, to the origin of SAGE3_SERVER, COSAGE_ALLOWED_ORIGINS, unless they are set by themselves.",
+        |config, text| {
+            config.profile = word(text, &[("none", Profile::None), ("sage3", Profile::Sage3)])?;
+            Ok(())
+        },
+    ),
     setting(
         "COSAGE_LISTEN",
         "ADDRESS",
@@ -109,6 +119,16 @@ pub static SETTINGS: [Setting; 34] = [
         "Whether the API answers on the streams' address too, for clients that know one origin only.",
         |config, text| {
             config.api_on_stream_port = boolean(text)?;
+            Ok(())
+        },
+    ),
+    setting(
+        "COSAGE_CALLBACK_LISTEN",
+        "ADDRESS",
+        Text("off"),
+        "Where the reports of desktops are taken, and nothing else, or off when containers reach the API's address. On Linux it is the address of Docker's bridge, such as 172.17.0.1:4024.",
+        |config, text| {
+            config.callback_listen = address_or_off(text)?;
             Ok(())
         },
     ),

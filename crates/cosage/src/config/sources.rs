@@ -9,7 +9,7 @@ use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
 use super::settings::DefaultValue;
-use super::{Config, EngineKind, LogFormat, Presentation, Reach, SETTINGS, Setting};
+use super::{Config, EngineKind, LogFormat, Presentation, Profile, Reach, SETTINGS, Setting};
 use crate::catalog::{FirstViewer, Undeclared};
 use crate::text::{did_you_mean, excerpt, nearest, position};
 
@@ -60,6 +60,8 @@ pub enum User {
 pub enum Origin {
     /// Nobody.
     Default,
+    /// The profile that is chosen.
+    Profile(Profile),
     /// A file, and where in it.
     File {
         /// Its name.
@@ -79,6 +81,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => formatter.write_str("default"),
+            Self::Profile(profile) => write!(formatter, "profile {profile}"),
             Self::File { name, line, .. } => write!(formatter, "{name}:{line}"),
             Self::Environment => formatter.write_str("environment"),
             Self::Flag => formatter.write_str("flag"),
@@ -199,7 +202,7 @@ pub fn resolve(inputs: &Inputs<'_>) -> Result<(Config, Vec<Effective>), SettingE
     let mut config = blank();
     let mut effective = Vec::with_capacity(SETTINGS.len());
     for setting in &SETTINGS {
-        let (text, origin) = choose(setting, inputs, &from_file);
+        let (text, origin) = choose(setting, inputs, &from_file, config.profile);
         if let Some(text) = &text
             && let Err(malformed) = (setting.apply)(&mut config, text)
         {
@@ -235,15 +238,17 @@ fn choose(
     setting: &Setting,
     inputs: &Inputs<'_>,
     from_file: &BTreeMap<String, (String, Origin)>,
+    profile: Profile,
 ) -> (Option<String>, Origin) {
-    if let Some(text) = inputs.flags.get(setting.variable) {
-        return (Some(text.clone()), Origin::Flag);
+    if let Some((text, origin)) = set(setting, inputs, from_file) {
+        return (Some(text), origin);
     }
-    if let Some(text) = variable(inputs, setting.variable) {
-        return (Some(text.to_owned()), Origin::Environment);
-    }
-    if let Some((text, origin)) = from_file.get(&setting.key()) {
-        return (Some(text.clone()), origin.clone());
+    let of_profile = profile.value(setting.variable, || {
+        let server = SETTINGS.iter().find(|one| one.variable == "SAGE3_SERVER")?;
+        set(server, inputs, from_file).map(|(text, _)| text)
+    });
+    if let Some(text) = of_profile {
+        return (Some(text), Origin::Profile(profile));
     }
     let text = match (setting.default, setting.variable) {
         (DefaultValue::Text(text), _) => Some(text.to_owned()),
@@ -254,6 +259,21 @@ fn choose(
         (DefaultValue::Words(_), _) => None,
     };
     (text, Origin::Default)
+}
+
+/// The text that somebody has set.
+fn set(
+    setting: &Setting,
+    inputs: &Inputs<'_>,
+    from_file: &BTreeMap<String, (String, Origin)>,
+) -> Option<(String, Origin)> {
+    if let Some(text) = inputs.flags.get(setting.variable) {
+        return Some((text.clone(), Origin::Flag));
+    }
+    if let Some(text) = variable(inputs, setting.variable) {
+        return Some((text.to_owned(), Origin::Environment));
+    }
+    from_file.get(&setting.key()).cloned()
 }
 
 fn variable<'a>(inputs: &Inputs<'a>, name: &str) -> Option<&'a str> {
@@ -275,7 +295,7 @@ fn default_data_directory(inputs: &Inputs<'_>) -> Option<String> {
 
 fn place(setting: &Setting, origin: &Origin) -> String {
     match origin {
-        Origin::Default | Origin::Environment => setting.variable.to_owned(),
+        Origin::Default | Origin::Profile(_) | Origin::Environment => setting.variable.to_owned(),
         Origin::File { name, line, column } => format!("{name}:{line}:{column}: {}", setting.key()),
         Origin::Flag => format!("--{}", setting.flag().unwrap_or_default()),
     }
@@ -417,6 +437,18 @@ fn compare(config: &Config, effective: &[Effective], errors: &mut Vec<SettingErr
             ),
         );
     }
+    let others = [Some(config.listen), config.stream_listen];
+    if let Some(address) = config.callback_listen
+        && others.contains(&Some(address))
+        && address.port() != 0
+    {
+        problem(
+            "COSAGE_CALLBACK_LISTEN",
+            format!(
+                "{address} is taken by the API or the streams; choose another, or off: the API's address takes callbacks as well"
+            ),
+        );
+    }
     if config.data_dir.as_os_str().is_empty() {
         problem(
             "COSAGE_DATA_DIR",
@@ -436,9 +468,11 @@ fn compare(config: &Config, effective: &[Effective], errors: &mut Vec<SettingErr
 fn blank() -> Config {
     let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     Config {
+        profile: Profile::None,
         listen: nowhere,
         stream_listen: None,
         api_on_stream_port: false,
+        callback_listen: None,
         port_range_start: 0,
         port_range_end: 0,
         container_base_name: String::new(),

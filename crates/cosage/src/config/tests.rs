@@ -415,3 +415,30 @@ proptest! {
         });
     }
 }
+
+#[test]
+fn a_profile_is_above_the_defaults_and_below_everything_else() {
+    let case = Case {
+        file: Some("profile = \"sage3\"\nsage3_server = \"https://sage3.example.org/base/\""),
+        ..Case::environment(&[("COSAGE_UNDECLARED_ENVIRONMENT", "refuse")])
+    };
+    let (config, effective) = case.resolve_as(User::Ordinary).expect("a configuration");
+    assert_eq!(config.stream_url_template, "/stream/{port}");
+    assert!(config.api_on_stream_port);
+    assert_eq!(config.allowed_origins, ["https://sage3.example.org"]);
+    assert_eq!(config.undeclared_environment, Undeclared::Refuse);
+    let origin = |variable| {
+        let found = effective
+            .iter()
+            .find(|one| one.setting.variable == variable);
+        found.expect("a setting").origin.to_string()
+    };
+    assert_eq!(origin("STREAM_URL_TEMPLATE"), "profile sage3");
+    assert_eq!(origin("COSAGE_ALLOWED_ORIGINS"), "profile sage3");
+    assert_eq!(origin("COSAGE_UNDECLARED_ENVIRONMENT"), "environment");
+    assert_eq!(origin("PORT_RANGE_START"), "default");
+
+    let alone = Case::environment(&[("COSAGE_PROFILE", "sage3")]).config();
+    assert!(alone.allowed_origins.is_empty());
+    assert_eq!(alone.undeclared_environment, Undeclared::Ignore);
+}

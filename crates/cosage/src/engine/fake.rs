@@ -26,13 +26,14 @@ use tokio_util::sync::CancellationToken;
 
 use self::files::FakeHome;
 pub use self::server::{CLUSTER, COLOUR, HEADER, HEIGHT, Painting, WIDTH};
+use super::callback::CallbackSecret;
 use super::home::{Home, HomeError};
 use super::logs::last_lines;
 use super::{
     ContainerSpec, Endpoint, Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId,
     LaunchSpec, LogStream, OnStep, Protocol, StartStep, Usage, Workload,
 };
-use crate::desktop::Uid;
+use crate::desktop::{Environment, Uid};
 
 /// The exit code of a process that was killed: 128 and the number of the signal.
 const KILLED: i64 = 137;
@@ -102,6 +103,7 @@ struct State {
 struct Record {
     instance: Instance,
     name: String,
+    environment: Environment,
     logs: String,
     life: Life,
 }
@@ -195,6 +197,10 @@ impl Fake {
             key: spec.key,
             endpoints,
             password: container.password.clone(),
+            callback: CallbackSecret::among(
+                (container.environment.0.iter())
+                    .map(|(name, value)| (name.as_str(), value.as_str())),
+            ),
             started_at: Timestamp::now(),
         };
         let mut state = self.shared.lock();
@@ -210,6 +216,7 @@ impl Fake {
             Record {
                 instance: instance.clone(),
                 name: container.name.clone(),
+                environment: container.environment.clone(),
                 logs: String::new(),
                 life: Life::Running { _servers: servers },
             },
@@ -484,6 +491,13 @@ impl Control {
             .values()
             .filter(|record| matches!(record.life, Life::Running { .. }));
         running.map(|record| record.instance.id.clone()).collect()
+    }
+
+    /// What an instance got as its environment.
+    pub fn environment(&self, instance: &InstanceId) -> Option<Environment> {
+        let state = self.shared.lock();
+        let record = state.instances.get(instance)?;
+        Some(record.environment.clone())
     }
 
     /// Whether the desktop has a home volume.

@@ -116,6 +116,7 @@ impl Engine for WithRemotes {
             key: spec.key,
             endpoints: BTreeMap::from([(stream, endpoint)]),
             password: None,
+            callback: None,
             started_at: Timestamp::now(),
         };
         self.remotes()

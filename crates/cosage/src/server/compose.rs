@@ -94,10 +94,10 @@ pub async fn compose(config: &Config) -> Result<Service, ComposeError> {
             timers: config.timers(),
             launch: LaunchContext {
                 container_base_name: config.container_base_name.clone(),
-                // The name that containers of the old catalogue are started with an entry for.
+                // The name that containers that call back are started with an entry for.
                 callback_base: format!(
                     "http://host.docker.internal:{}/api/vm/cb/",
-                    config.listen.port()
+                    config.callback_listen.unwrap_or(config.listen).port()
                 ),
             },
             undeclared: config.undeclared_environment,
@@ -148,7 +148,15 @@ pub async fn listen(config: &Config) -> Result<Listeners, ComposeError> {
         }
         None => None,
     };
-    Ok(Listeners { api, streams })
+    let callbacks = match config.callback_listen {
+        Some(address) => Some(bind("COSAGE_CALLBACK_LISTEN", address).await?),
+        None => None,
+    };
+    Ok(Listeners {
+        api,
+        streams,
+        callbacks,
+    })
 }
 
 async fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpListener, ComposeError> {

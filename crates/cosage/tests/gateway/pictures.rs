@@ -43,6 +43,7 @@ impl Studio {
             key: StreamKey(11000),
             endpoints: BTreeMap::new(),
             password: password.map(VncPassword::new),
+            callback: None,
             started_at: "2024-01-01T00:00:00Z".parse().unwrap(),
         };
         let data = tempfile::tempdir().unwrap();

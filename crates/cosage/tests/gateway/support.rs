@@ -71,6 +71,7 @@ impl Service {
             key: StreamKey(11000),
             endpoints: BTreeMap::new(),
             password,
+            callback: None,
             started_at: "2024-01-01T00:00:00Z".parse().unwrap(),
         });
         let (ended, ended_receiver) = watch::channel(None);

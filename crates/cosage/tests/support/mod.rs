@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use cosage::api::{AllowedOrigins, Routes};
-use cosage::callback::Callbacks;
+use cosage::callback::{Callbacks, Sage3};
 use cosage::catalog::{Catalog, CatalogDefaults, CatalogHandle, LaunchContext, Timers, Undeclared};
 use cosage::desktop::manager::Settings;
 use cosage::engine::fake::{Control, Fake};
@@ -64,6 +64,26 @@ title = "Theme"
 [app.desk.env.URLS]
 type = "urls"
 title = "Addresses"
+
+[app.teller]
+title = "Teller"
+description = "Reports what it does."
+image = "test/teller:latest"
+callbacks = true
+
+[app.teller.stream.vnc]
+port = 5900
+protocol = "rfb"
+
+[app.old-teller]
+title = "Old teller"
+description = "Reports as old images do."
+image = "test/old-teller:latest"
+legacy_callbacks = true
+
+[app.old-teller.stream.vnc]
+port = 5900
+protocol = "rfb"
 
 [app.brief]
 title = "Brief"
@@ -129,6 +149,7 @@ pub(crate) struct Options {
     pub(crate) undeclared: Undeclared,
     pub(crate) remote_networks: Vec<String>,
     pub(crate) upload_max: u64,
+    pub(crate) sage3: Option<SocketAddr>,
 }
 
 impl Default for Options {
@@ -142,6 +163,7 @@ impl Default for Options {
             undeclared: Undeclared::Refuse,
             remote_networks: Vec::new(),
             upload_max: 1 << 32,
+            sage3: None,
         }
     }
 }
@@ -183,6 +205,10 @@ impl World {
                 .map(|network| network.parse().unwrap())
                 .collect(),
         );
+        let sage3 = options.sage3.map(|address| Sage3 {
+            server: format!("http://{address}").parse().unwrap(),
+            token: Some("a-token".to_owned()),
+        });
         let service = Service {
             engine: Arc::new(engine),
             store: Arc::clone(&self.store) as Arc<dyn Store>,
@@ -206,7 +232,7 @@ impl World {
                 memory_reserve: options.memory_reserve,
             },
             gateway: GatewaySettings::default(),
-            callbacks: Callbacks::new(None).unwrap(),
+            callbacks: Callbacks::new(sage3).unwrap(),
             stream_url_template: "/stream/{port}/vnc".to_owned(),
             origins: AllowedOrigins::new(options.origins.iter().map(String::as_str)),
             upload_max: options.upload_max,
@@ -215,8 +241,11 @@ impl World {
         let api = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let streams = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stream_address) = (api.local_addr().unwrap(), streams.local_addr().unwrap());
+        let callbacks = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let callback_address = callbacks.local_addr().unwrap();
         let listeners = Listeners {
             api,
+            callbacks: Some(callbacks),
             streams: Some((streams, Routes::Streams)),
         };
         let shutdown = CancellationToken::new();
@@ -224,6 +253,7 @@ impl World {
         Running {
             address,
             stream_address,
+            callback_address,
             client: Client::new(),
             shutdown,
             task: Some(task),
@@ -235,6 +265,7 @@ impl World {
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     pub(crate) stream_address: SocketAddr,
+    pub(crate) callback_address: SocketAddr,
     client: Client,
     shutdown: CancellationToken,
     task: Option<JoinHandle<Result<(), cosage::store::StoreError>>>,

@@ -25,7 +25,7 @@ const DEFAULT_PROCESSES: u32 = 2048;
 const MOST_CPUS: f64 = 4096.0;
 
 /// Keys that say something about a container and make no sense for a remote app.
-const CONTAINER_KEYS: [&str; 13] = [
+const CONTAINER_KEYS: [&str; 15] = [
     "image",
     "pull",
     "build",
@@ -39,6 +39,8 @@ const CONTAINER_KEYS: [&str; 13] = [
     "extra_hosts",
     "gpu",
     "legacy_environment",
+    "callbacks",
+    "legacy_callbacks",
 ];
 
 /// Reads an app and its aliases. `None` when it is too wrong to be an app; then, as for everything
@@ -233,6 +235,8 @@ fn read_container(fields: &mut Fields<'_, '_>, problems: &mut Problems) -> Optio
     let extra_hosts = read_extra_hosts(fields, problems);
     let gpu = fields.boolean("gpu", problems);
     let legacy_environment = fields.boolean("legacy_environment", problems);
+    let callbacks = fields.boolean("callbacks", problems);
+    let legacy_callbacks = fields.boolean("legacy_callbacks", problems);
     let (image, _) = image?;
     Some(Source::Container(Box::new(ContainerSource {
         image: image.to_owned(),
@@ -245,6 +249,8 @@ fn read_container(fields: &mut Fields<'_, '_>, problems: &mut Problems) -> Optio
         extra_hosts,
         gpu,
         legacy_environment,
+        callbacks,
+        legacy_callbacks,
     })))
 }
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bollard::models::{ContainerInspectResponse, ContainerState, NetworkSettings};
 
+use super::super::callback::CallbackSecret;
 use super::super::{
     ContainerSpec, Endpoint, Exit, Instance, InstanceId, LaunchSpec, StreamSpec, VncPassword,
 };
@@ -79,6 +80,10 @@ pub(super) fn instance(
             Ok((name, endpoint))
         })
         .collect::<Result<_, &'static str>>()?;
+    let variables = || {
+        let all = config.env.iter().flatten();
+        all.filter_map(|variable| variable.split_once('='))
+    };
     Ok(Instance {
         id: InstanceId(label(INSTANCE)?.clone()),
         uid: label(UID)?
@@ -91,10 +96,10 @@ pub(super) fn instance(
                 .map_err(|_| "its label of the stream key cannot be read")?,
         ),
         endpoints,
-        password: config.env.iter().flatten().find_map(|variable| {
-            let (name, value) = variable.split_once('=')?;
-            (name == PASSWORD_VARIABLE).then(|| VncPassword::new(value))
-        }),
+        password: variables()
+            .find(|(name, _)| *name == PASSWORD_VARIABLE)
+            .map(|(_, value)| VncPassword::new(value)),
+        callback: CallbackSecret::among(variables()),
         started_at: container
             .state
             .as_ref()

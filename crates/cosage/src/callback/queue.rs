@@ -1,0 +1,264 @@
+//! Reports that wait for whoever takes them: merged by desktop, tried again, bounded in number, bytes and time.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::desktop::Uid;
+
+/// Of how many desktops reports may wait.
+const DESKTOPS_MAX: usize = 1024;
+
+/// How many bytes may wait altogether, those under way included.
+const BYTES_MAX: usize = 64 << 20;
+
+/// How many bytes of one desktop's reports may be merged, so that no desktop takes all the room.
+const MERGED_MAX: usize = 8 << 20;
+
+/// How many reports are under way at a time.
+const AT_A_TIME: usize = 4;
+
+/// How long a report waits for others to be merged with it: a restored session opens its tabs one by one.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// How long a report is tried for, counted from when its newest part was taken.
+const DELIVERY_BOUND: Duration = Duration::from_secs(600);
+
+/// The pause after the first failure; it doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// The longest pause while the service ends.
+const ENDING_PAUSE: Duration = Duration::from_millis(500);
+
+/// Why a report was not taken by its destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It may be taken later.
+    Later(String),
+    /// It will never be taken.
+    Never(String),
+}
+
+/// Where reports go.
+#[async_trait]
+pub(super) trait Destination: Send + Sync + 'static {
+    /// Hands a report over, a JSON object.
+    async fn put(&self, uid: &Uid, report: Bytes) -> Result<(), Refusal>;
+}
+
+/// There is no room for a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Full;
+
+/// The queue. Clones are the same.
+#[derive(Clone)]
+pub(super) struct Queue {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    destination: Box<dyn Destination>,
+    waiting: Mutex<Waiting>,
+    turns: Semaphore,
+    deliveries: TaskTracker,
+    ending: CancellationToken,
+}
+
+/// Each desktop in it has a task of its own that delivers its reports one after the other, so that they keep their
+/// order and one that is refused holds up no other desktop's.
+#[derive(Default)]
+struct Waiting {
+    reports: HashMap<Uid, Report>,
+    bytes: usize,
+}
+
+struct Report {
+    /// What waits, beside what is under way.
+    body: Option<Bytes>,
+    /// When the newest part of it was taken.
+    taken_at: Instant,
+}
+
+impl Queue {
+    pub(super) fn new(destination: impl Destination) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                destination: Box::new(destination),
+                waiting: Mutex::default(),
+                turns: Semaphore::new(AT_A_TIME),
+                deliveries: TaskTracker::new(),
+                ending: CancellationToken::new(),
+            }),
+        }
+    }
+
+    /// Takes a report, a JSON object, without waiting for its delivery. What already waits of the same desktop is
+    /// merged with it: of each key, the newest value counts.
+    pub(super) fn take(&self, uid: Uid, body: Bytes) -> Result<(), Full> {
+        let taken_at = Instant::now();
+        let mut waiting = self.inner.waiting();
+        let Waiting { reports, bytes } = &mut *waiting;
+        let may_join = reports.len() < DESKTOPS_MAX;
+        match reports.entry(uid) {
+            Entry::Occupied(mut known) => {
+                let report = known.get_mut();
+                let before = report.body.as_ref().map_or(0, Bytes::len);
+                let merged = match &report.body {
+                    Some(older) => merge(older, body),
+                    None => body,
+                };
+                let after = *bytes - before + merged.len();
+                if after > BYTES_MAX || merged.len() > MERGED_MAX {
+                    return Err(Full);
+                }
+                *bytes = after;
+                *report = Report {
+                    body: Some(merged),
+                    taken_at,
+                };
+            }
+            Entry::Vacant(new) => {
+                if !may_join || *bytes + body.len() > BYTES_MAX {
+                    return Err(Full);
+                }
+                *bytes += body.len();
+                let uid = new.key().clone();
+                new.insert(Report {
+                    body: Some(body),
+                    taken_at,
+                });
+                let inner = Arc::clone(&self.inner);
+                self.inner.deliveries.spawn(inner.deliver(uid));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tries what waits without long pauses from now on, and returns when nothing waits any more.
+    pub(super) async fn drained(&self) {
+        self.inner.ending.cancel();
+        self.inner.deliveries.close();
+        self.inner.deliveries.wait().await;
+    }
+
+    /// Of how many desktops reports wait.
+    pub(super) fn len(&self) -> usize {
+        self.inner.waiting().reports.len()
+    }
+}
+
+impl Inner {
+    async fn deliver(self: Arc<Self>, uid: Uid) {
+        let mut failures = 0;
+        self.pause(QUIET, Duration::ZERO).await;
+        loop {
+            // Never closed.
+            let turn = self.turns.acquire().await;
+            let Some((body, taken_at)) = self.begin(&uid) else {
+                return;
+            };
+            let outcome = self.destination.put(&uid, body.clone()).await;
+            drop(turn);
+            match outcome {
+                Err(Refusal::Later(reason)) if taken_at.elapsed() < DELIVERY_BOUND => {
+                    tracing::debug!(%uid, reason, "a report will be tried again");
+                    self.put_back(&uid, body, taken_at);
+                    self.pause(pause_after(failures), ENDING_PAUSE).await;
+                    failures += 1;
+                    continue;
+                }
+                Err(Refusal::Later(reason) | Refusal::Never(reason)) => {
+                    tracing::warn!(%uid, reason, "a report is dropped: SAGE3 did not take it");
+                }
+                Ok(()) => {}
+            }
+            failures = 0;
+            self.waiting().bytes -= body.len();
+            self.pause(QUIET, Duration::ZERO).await;
+        }
+    }
+
+    /// Waits, and less when the service ends.
+    async fn pause(&self, usual: Duration, ending: Duration) {
+        tokio::select! {
+            () = sleep(usual) => {}
+            () = async { self.ending.cancelled().await; sleep(ending).await } => {}
+        }
+    }
+
+    /// What is to be delivered now; `None` when there is nothing, and then the desktop is forgotten.
+    fn begin(&self, uid: &Uid) -> Option<(Bytes, Instant)> {
+        let mut waiting = self.waiting();
+        let report = waiting.reports.get_mut(uid)?;
+        let begun = report.body.take().map(|body| (body, report.taken_at));
+        if begun.is_none() {
+            waiting.reports.remove(uid);
+        }
+        begun
+    }
+
+    /// Puts back what was not delivered, behind what was taken meanwhile.
+    fn put_back(&self, uid: &Uid, body: Bytes, taken_at: Instant) {
+        let mut waiting = self.waiting();
+        let Waiting { reports, bytes } = &mut *waiting;
+        // Only its own task, which is this one, removes it.
+        let Some(report) = reports.get_mut(uid) else {
+            return;
+        };
+        *report = match report.body.take() {
+            Some(newer) => {
+                *bytes -= body.len() + newer.len();
+                let merged = merge(&body, newer);
+                *bytes += merged.len();
+                Report {
+                    body: Some(merged),
+                    taken_at: report.taken_at,
+                }
+            }
+            None => Report {
+                body: Some(body),
+                taken_at,
+            },
+        };
+    }
+
+    // Nothing panics half-way through a change.
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The pause after a failure that had this many before it: doubled each time, and at random up to a half shorter, so that
+/// not all come back at once.
+fn pause_after(failures: u32) -> Duration {
+    let longest = FIRST_PAUSE
+        .saturating_mul(2_u32.saturating_pow(failures))
+        .min(LONGEST_PAUSE);
+    longest.mul_f64(rand::random_range(0.5..=1.0))
+}
+
+/// Two JSON objects as one; of each key, the newer value counts.
+fn merge(older: &Bytes, newer: Bytes) -> Bytes {
+    let both = || {
+        let mut merged: Map<String, Value> = serde_json::from_slice(older)?;
+        merged.extend(serde_json::from_slice::<Map<String, Value>>(&newer)?);
+        serde_json::to_vec(&merged)
+    };
+    // Both were read as objects when they were taken.
+    both().map_or_else(|_| newer.clone(), Bytes::from)
+}
+
+#[cfg(test)]
+mod tests;

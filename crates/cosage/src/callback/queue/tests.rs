@@ -1,0 +1,166 @@
+use std::collections::VecDeque;
+
+use serde_json::json;
+
+use super::*;
+
+/// A destination that records what it is sent, and answers as it is told: then with success.
+#[derive(Clone, Default)]
+struct Recorder {
+    heard: Arc<Mutex<Vec<(Instant, String, Value)>>>,
+    answers: Arc<Mutex<VecDeque<Refusal>>>,
+    takes: Duration,
+}
+
+#[async_trait]
+impl Destination for Recorder {
+    async fn put(&self, uid: &Uid, report: Bytes) -> Result<(), Refusal> {
+        let report = serde_json::from_slice(&report).unwrap();
+        let heard = (Instant::now(), uid.to_string(), report);
+        self.heard.lock().unwrap().push(heard);
+        sleep(self.takes).await;
+        match self.answers.lock().unwrap().pop_front() {
+            Some(refusal) => Err(refusal),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Recorder {
+    fn refusing(answers: impl IntoIterator<Item = Refusal>) -> Self {
+        let recorder = Self::default();
+        recorder.answers.lock().unwrap().extend(answers);
+        recorder
+    }
+
+    fn heard(&self) -> Vec<(String, Value)> {
+        let heard = self.heard.lock().unwrap();
+        heard
+            .iter()
+            .map(|(_, uid, report)| (uid.clone(), report.clone()))
+            .collect()
+    }
+}
+
+fn later() -> Refusal {
+    Refusal::Later("503".into())
+}
+
+fn take(queue: &Queue, uid: &str, report: &Value) -> Result<(), Full> {
+    queue.take(uid.parse().unwrap(), report.to_string().into())
+}
+
+/// Until nothing waits any more, without telling the queue that the service ends.
+async fn settled(queue: &Queue) {
+    queue.inner.deliveries.close();
+    queue.inner.deliveries.wait().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn quick_successions_become_one_report_and_the_newest_value_counts() {
+    let recorder = Recorder::default();
+    let queue = Queue::new(recorder.clone());
+    for urls in 0..20 {
+        take(&queue, "a", &json!({"state.urls": urls})).unwrap();
+    }
+    take(&queue, "a", &json!({"state.lastImage": "x"})).unwrap();
+    take(&queue, "b", &json!({"state.urls": "other"})).unwrap();
+    settled(&queue).await;
+    let mut heard = recorder.heard();
+    heard.sort_by(|(one, _), (other, _)| one.cmp(other));
+    assert_eq!(
+        heard,
+        [
+            (
+                "a".to_owned(),
+                json!({"state.urls": 19, "state.lastImage": "x"})
+            ),
+            ("b".to_owned(), json!({"state.urls": "other"})),
+        ]
+    );
+    assert_eq!((queue.len(), queue.inner.waiting().bytes), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_comes_again_in_order_with_what_was_taken_meanwhile() {
+    let recorder = Recorder {
+        takes: Duration::from_secs(1),
+        ..Recorder::refusing([later(), later()])
+    };
+    let queue = Queue::new(recorder.clone());
+    take(&queue, "a", &json!({"k": 1, "old": true})).unwrap();
+    sleep(QUIET + Duration::from_millis(500)).await;
+    take(&queue, "a", &json!({"k": 2})).unwrap();
+    settled(&queue).await;
+    let heard = recorder.heard();
+    let reports: Vec<&Value> = heard.iter().map(|(_, report)| report).collect();
+    let merged = json!({"k": 2, "old": true});
+    assert_eq!(reports, [&json!({"k": 1, "old": true}), &merged, &merged]);
+    assert_eq!((queue.len(), queue.inner.waiting().bytes), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_desktop_that_is_refused_for_good_costs_one_attempt() {
+    let recorder = Recorder::refusing([Refusal::Never("404".into())]);
+    let queue = Queue::new(recorder.clone());
+    take(&queue, "a", &json!({"k": 1})).unwrap();
+    settled(&queue).await;
+    assert_eq!(recorder.heard().len(), 1);
+    assert_eq!(queue.inner.waiting().bytes, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_is_down_is_tried_less_and_less_often_until_the_bound() {
+    let recorder = Recorder::refusing(std::iter::repeat_n(later(), 10_000));
+    let queue = Queue::new(recorder.clone());
+    let start = Instant::now();
+    take(&queue, "a", &json!({"k": 1})).unwrap();
+    settled(&queue).await;
+    let times: Vec<Instant> = recorder.heard.lock().unwrap().iter().map(|h| h.0).collect();
+    assert!((20..60).contains(&times.len()), "{} attempts", times.len());
+    let pauses = times.windows(2).map(|pair| pair[1] - pair[0]);
+    assert!(pauses.max().unwrap() <= LONGEST_PAUSE + QUIET);
+    let given_up = start.elapsed();
+    assert!(given_up >= DELIVERY_BOUND, "{given_up:?}");
+    assert!(
+        given_up <= DELIVERY_BOUND + LONGEST_PAUSE + QUIET * 2,
+        "{given_up:?}"
+    );
+    assert_eq!((queue.len(), queue.inner.waiting().bytes), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_the_service_waits_for_no_long_pause() {
+    let recorder = Recorder::refusing(std::iter::repeat_n(later(), 10));
+    let queue = Queue::new(recorder.clone());
+    take(&queue, "a", &json!({"k": 1})).unwrap();
+    // Long enough for the pauses to have become long.
+    sleep(Duration::from_secs(20)).await;
+    recorder.answers.lock().unwrap().clear();
+    let ending = Instant::now();
+    queue.drained().await;
+    assert!(ending.elapsed() <= ENDING_PAUSE * 2);
+    assert_eq!(queue.len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_bounded_in_number_and_bytes() {
+    let recorder = Recorder::default();
+    let queue = Queue::new(recorder);
+    let large = |key: usize| json!({ key.to_string(): "x".repeat(4 << 20) });
+    assert_eq!(take(&queue, "a", &large(0)), Ok(()));
+    // The same key takes no more room, another one does.
+    assert_eq!(take(&queue, "a", &large(0)), Ok(()));
+    assert_eq!(take(&queue, "a", &large(1)), Err(Full));
+    let taken = (0..32)
+        .filter(|number| take(&queue, &format!("b{number}"), &large(0)).is_ok())
+        .count();
+    assert_eq!(taken, 14);
+
+    let queue = Queue::new(Recorder::default());
+    for number in 0..DESKTOPS_MAX {
+        take(&queue, &format!("c{number}"), &json!({})).unwrap();
+    }
+    assert_eq!(take(&queue, "one-more", &json!({})), Err(Full));
+    assert_eq!(take(&queue, "c0", &json!({})), Ok(()));
+}
