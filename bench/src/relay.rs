@@ -9,10 +9,10 @@ use crate::stream::{Client, Upstream};
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Rounds; in each, every contestant has its turn
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 9)]
     rounds: usize,
     /// Seconds of each throughput measurement
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 3)]
     seconds: u64,
     /// Round trips of each latency measurement
     #[arg(long, default_value_t = 5000)]
@@ -55,6 +55,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     drop(flooded);
 
+    stay_on_one_core()?;
     let echoing = contestants(Upstream::Echo)?;
     let mut p50 = samples(echoing.len());
     let mut p99 = samples(echoing.len());
@@ -96,6 +97,16 @@ fn contestants(upstream: Upstream) -> Result<[Contestant; 4], Failure> {
         Contestant::nginx_and_websockify(upstream)?,
         Contestant::direct(upstream),
     ])
+}
+
+/// From now on this process, and those it starts, have one core. What a round trip takes on several depends more on
+/// which of them the processes happen to meet on, and on how long an idle one takes to wake up, than on what they do.
+fn stay_on_one_core() -> Result<(), Failure> {
+    let mut one = rustix::thread::CpuSet::new();
+    let mine = rustix::thread::sched_getaffinity(None)?;
+    let first = (0..rustix::thread::CpuSet::MAX_CPU).find(|&core| mine.is_set(core));
+    one.set(first.ok_or("this process may run on no core")?);
+    Ok(rustix::thread::sched_setaffinity(None, &one)?)
 }
 
 fn samples(contestants: usize) -> Vec<Vec<f64>> {
@@ -200,7 +211,7 @@ fn print(arguments: &Arguments, rows: &[Row]) {
         );
     }
     println!(
-        "- medians of {} rounds in turn; {} s and {} round trips each; memory of {} idle viewers ({} of websockify)",
+        "- medians of {} rounds in turn; {} s and {} round trips each; memory of {} idle viewers ({} of websockify). Round trips with all on one core",
         arguments.rounds,
         arguments.seconds,
         arguments.echoes,
