@@ -4,7 +4,6 @@ import { fileURLToPath } from "node:url";
 import { defineConfig } from "vite";
 
 import { precompress } from "./build/precompress.ts";
-import { viewerAssets } from "./build/viewer-assets.ts";
 
 const page = (name: string) => fileURLToPath(new URL(`${name}.html`, import.meta.url));
 
@@ -30,5 +29,5 @@ export default defineConfig({
       input: { launcher: page("index"), operations: page("operations"), viewer: page("view"), missing: page("missing") },
     },
   },
-  plugins: [viewerAssets(), precompress()],
+  plugins: [precompress()],
 });

@@ -6,6 +6,7 @@ import { closePages, startBrowser } from "../support/browser.mjs";
 import { fits, openConsole, picture, seriousFindings, tabTo } from "../support/console.mjs";
 import { startProxy } from "../support/proxy.mjs";
 import { startService } from "../support/service.mjs";
+import { ConsoleViewer } from "../support/viewer.mjs";
 import { until } from "../support/wait.mjs";
 
 const catalog = `
@@ -105,6 +106,38 @@ describe("the launcher", () => {
     const { body } = await service.call("GET", `/api/vm/${uidOf(page)}`);
     assert.deepEqual([body.app, body.status], ["tiny", "ready"]);
     assert.deepEqual(page.complaints, []);
+  });
+
+  it("goes to a desktop and back without losing its way", async () => {
+    await service.open("to-and-fro", { vm: "tiny" });
+    const page = await openConsole(browser, service.api);
+    await page.locator(".card.desktop", { hasText: "to-and-fro" }).getByRole("link").click();
+    const viewer = new ConsoleViewer(page);
+    await viewer.live();
+    await viewer.corners(1280, 800);
+    // What the launcher's page was laid out by is not the viewer's business.
+    assert.ok(await fits(page));
+    assert.deepEqual(await seriousFindings(page), []);
+    await page.goBack();
+    await page.getByRole("heading", { name: "Recent desktops" }).waitFor();
+    await page.goForward();
+    await viewer.live();
+    await page.reload();
+    await viewer.live();
+    assert.equal(uidOf(page), "to-and-fro");
+    assert.deepEqual(page.complaints, []);
+  });
+
+  it("goes to the desktop's page where the viewer cannot be loaded beforehand", async () => {
+    const page = await openConsole(browser, service.api);
+    let refused = 0;
+    await page.route(/\/assets\/show-/, (route) => (refused++ < 2 ? route.abort() : route.continue()));
+    await page.locator(".card.desktop", { hasText: "to-and-fro" }).getByRole("link").click();
+    await page.waitForURL(/\/view\/to-and-fro$/);
+    assert.ok(refused > 0);
+    await page.unrouteAll();
+    await page.reload();
+    await new ConsoleViewer(page).live();
   });
 
   it("starts a desktop with the keyboard alone", async () => {

@@ -158,7 +158,7 @@ describe("the viewer", () => {
     try {
       const viewer = await openViewer(browser, `${proxy.url}view/blocked?reconnect_delay=50`);
       await viewer.state("blocked");
-      assert.match(await viewer.page.textContent(".card"), /blocks WebSockets/);
+      assert.match(await viewer.page.textContent(".notice"), /blocks WebSockets/);
       await viewer.assertClean();
       await viewer.screenshot("viewer-blocked");
       proxy.letSockets();
@@ -260,8 +260,8 @@ describe("the viewer", () => {
   it("says that there is no such desktop, and leads to the apps", async () => {
     const viewer = await openViewer(browser, address("nobody"));
     await viewer.state("unknown");
-    assert.match(await viewer.page.textContent(".card"), /No desktop is called “nobody”/);
-    assert.equal(await viewer.page.locator(".card a").getAttribute("href"), `${service.api}/`);
+    assert.match(await viewer.page.textContent(".notice"), /No desktop is called “nobody”/);
+    assert.equal(await viewer.page.locator(".notice a").getAttribute("href"), `${service.api}/`);
     await viewer.assertClean();
   });
 
@@ -274,7 +274,7 @@ describe("the viewer", () => {
     await viewer.page.route("**/api/vm/any/failing", (route) => route.fulfill({ status: 502, json: refusal }));
     await viewer.page.getByRole("button", { name: "Start again" }).click();
     await viewer.state("failed");
-    const card = await viewer.page.textContent(".card");
+    const card = await viewer.page.textContent(".notice");
     for (const text of [refusal.details, "giving up"]) assert.ok(card.includes(text), card);
     await viewer.assertClean();
     await viewer.screenshot("viewer-failed");

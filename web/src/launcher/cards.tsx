@@ -4,12 +4,11 @@ import { pictureAddress } from "../shared/api.ts";
 import { viewAddress } from "../shared/base.ts";
 import { now } from "../shared/clock.ts";
 import { relativeTime } from "../shared/format.ts";
-import { handOver } from "../shared/handover.ts";
 import { language, t } from "../shared/i18n.ts";
 import { Icon } from "../shared/icons.tsx";
 import { isStarting, ProgressBar, StatusBadge } from "../shared/status.tsx";
 import { AppIcon } from "./app-icon.tsx";
-import { fetchViewer } from "./launching.ts";
+import { fetchViewer, go } from "./go.ts";
 import { asked, isNeeded } from "./values.ts";
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-/;
@@ -29,11 +28,12 @@ export function DesktopCard(props: {
   const name = `${desktop.title}, ${shortName(desktop.uid)}`;
   const age = relativeTime(desktop.since, now.value, language.value, "narrow");
   const open = (event: MouseEvent) => {
-    if (desktop.url) handOver(desktop.uid, desktop.url);
-    // What sleeps is started here, where its progress is shown; a new tab does that by itself.
-    if (desktop.url || event.metaKey || event.ctrlKey || event.shiftKey) return;
+    // A new tab does everything by itself.
+    if (event.metaKey || event.ctrlKey || event.shiftKey) return;
     event.preventDefault();
-    props.onStart();
+    // What sleeps is started here, where its progress is shown.
+    if (desktop.url) void go(desktop.uid, desktop.url);
+    else props.onStart();
   };
   return (
     <li class={`card desktop ${desktop.status}`}>

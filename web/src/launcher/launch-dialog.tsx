@@ -107,6 +107,7 @@ export function LaunchDialog(props: {
   };
   return (
     <Dialog
+      kind="brief"
       title={t(problem ? "launch.failed" : "launch.title", { title: props.title })}
       lead={props.app && <AppIcon app={props.app} />}
       onClose={leave}

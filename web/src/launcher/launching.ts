@@ -3,8 +3,7 @@ import { signal } from "@preact/signals";
 
 import { ApiError, ensure, newUid, stop } from "../shared/api.ts";
 import type { App, Desktop, Environment } from "../shared/api.ts";
-import { address, viewAddress } from "../shared/base.ts";
-import { handOver } from "../shared/handover.ts";
+import { fetchViewer, go } from "./go.ts";
 
 /** What is started: a new desktop of an app, or one that is there already. */
 export type Subject = { app: App; environment: Environment } | { desktop: Desktop };
@@ -30,8 +29,7 @@ export class Launching {
     const request = "app" in this.#subject ? { vm: this.#subject.app.name, env: this.#subject.environment } : {};
     try {
       const { url } = await ensure(this.uid, request, this.#call.signal);
-      handOver(this.uid, url);
-      location.assign(viewAddress(this.uid));
+      await go(this.uid, url);
     } catch (error) {
       if (error instanceof ApiError) this.problem.value = error;
       else if (!this.#call.signal.aborted) throw error;
@@ -52,28 +50,5 @@ export class Launching {
       // It was not even made.
       if (!(error instanceof ApiError && error.status === 404)) throw error;
     }
-  }
-}
-
-let fetched = false;
-
-/** Loads what the viewer's page needs while the desktop starts. */
-export function fetchViewer(): void {
-  if (fetched) return;
-  fetched = true;
-  const files = document.querySelector<HTMLMetaElement>('meta[name="viewer-assets"]')?.content.split(" ") ?? [];
-  const there = new Set(Array.from(document.querySelectorAll("link"), ({ href }) => href));
-  for (const href of files.filter(Boolean).map(address)) {
-    if (there.has(href)) continue;
-    const link = document.createElement("link");
-    link.href = href;
-    link.crossOrigin = "";
-    if (href.endsWith(".css")) {
-      link.rel = "preload";
-      link.as = "style";
-    } else {
-      link.rel = "modulepreload";
-    }
-    document.head.append(link);
   }
 }

@@ -1,6 +1,7 @@
 // The launcher: desktops to come back to, and apps to start.
 import { signal } from "@preact/signals";
 import { render } from "preact";
+import { useEffect } from "preact/hooks";
 
 import "../shared/theme.css";
 import "./launcher.css";
@@ -180,6 +181,7 @@ function Apps() {
 }
 
 function Launcher() {
+  useEffect(() => () => desktops.close(), []);
   // The apps come with the desktops above them, which would push them down; only a service that tells of no desktop is
   // not waited for.
   const known = desktops.all.value ?? desktops.problem.value;

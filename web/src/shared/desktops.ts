@@ -21,9 +21,10 @@ export class Desktops {
   /** What happened while the list is on its way, and comes after it. */
   #waiting: DesktopEvent[] | undefined;
   #drawing = false;
+  readonly #feed: EventFeed;
 
   constructor({ usage = false } = {}) {
-    new EventFeed(
+    this.#feed = new EventFeed(
       {
         onReset: () => void this.#read(),
         onEvent: (event) => {
@@ -41,6 +42,11 @@ export class Desktops {
       },
       { usage },
     );
+  }
+
+  /** Follows them no more. */
+  close(): void {
+    this.#feed.close();
   }
 
   async #read(): Promise<void> {

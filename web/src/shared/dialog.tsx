@@ -7,8 +7,8 @@ import { t } from "./i18n.ts";
 
 export interface DialogProps {
   title: string;
-  /** A drawer stands at the side and is as high as the window. */
-  kind?: "dialog" | "drawer";
+  /** A drawer stands at the side and is as high as the window; a brief dialog is often closed before it is worth being seen. */
+  kind?: "dialog" | "drawer" | "brief";
   /** The symbol of what it is about. */
   lead?: ComponentChildren;
   /** What has the focus at first: the title, which is then read out, or what has `autofocus` in it. */

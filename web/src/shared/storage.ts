@@ -3,15 +3,14 @@
 export interface Kept {
   read(): string | null;
   write(value: string): void;
-  remove(): void;
 }
 
-/** One remembered text; `session` is forgotten with the tab. */
-export function kept(name: string, where: "local" | "session" = "local"): Kept {
+/** One remembered text. */
+export function kept(name: string): Kept {
   const key = `cosage.${name}`;
   const use = <T>(what: (storage: Storage) => T): T | null => {
     try {
-      return what(where === "local" ? localStorage : sessionStorage);
+      return what(localStorage);
     } catch {
       return null;
     }
@@ -19,6 +18,5 @@ export function kept(name: string, where: "local" | "session" = "local"): Kept {
   return {
     read: () => use((storage) => storage.getItem(key)),
     write: (value) => void use((storage) => storage.setItem(key, value)),
-    remove: () => void use((storage) => storage.removeItem(key)),
   };
 }

@@ -14,7 +14,7 @@ import { Symbol } from "./symbols.tsx";
 import { panel, Toolbar } from "./toolbar.tsx";
 import { Viewer } from "./viewer.ts";
 
-export function ViewerPage({ uid, query }: { uid: string; query: Query }) {
+export function ViewerPage({ uid, query, url }: { uid: string; query: Query; url: string | undefined }) {
   const screen = useRef<HTMLDivElement>(null);
   const last = useRef<HTMLCanvasElement>(null);
   const field = useRef<HTMLTextAreaElement>(null);
@@ -37,7 +37,7 @@ export function ViewerPage({ uid, query }: { uid: string; query: Query }) {
       if (viewer.uploads.busy) event.preventDefault();
     });
     setViewer(viewer);
-    viewer.begin();
+    viewer.begin(url);
   }, []);
 
   const live = viewer?.live.value ?? false;

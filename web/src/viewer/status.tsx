@@ -53,7 +53,7 @@ const Act = ({ label, onClick }: { label: MessageKey; onClick: () => void }) => 
 
 function Card(props: { name?: string | undefined; title: string; brief?: boolean; children?: ComponentChildren; actions?: ComponentChildren }) {
   return (
-    <section class={props.brief ? "card brief" : "card"}>
+    <section class={props.brief ? "notice brief" : "notice"}>
       {props.name && <p class="name">{props.name}</p>}
       <h1>{props.title}</h1>
       {props.children}
@@ -187,7 +187,7 @@ export function Status({ viewer }: { viewer: Viewer }) {
         {sentence(viewer, state)}
       </div>
       {covered && !asked && (
-        <div class="cover">
+        <div class="veil">
           <Body viewer={viewer} state={state} />
         </div>
       )}

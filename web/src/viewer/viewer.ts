@@ -5,7 +5,6 @@ import type { Credentials } from "@novnc/novnc";
 import { ApiError, desktop as describe, ensure, stop, type Desktop } from "../shared/api.ts";
 import { address, base } from "../shared/base.ts";
 import { EventFeed } from "../shared/events.ts";
-import { takeOver } from "../shared/handover.ts";
 import { streamAddress } from "../shared/stream.ts";
 import { delayBefore } from "./backoff.ts";
 import { Clipboard } from "./clipboard.ts";
@@ -97,15 +96,14 @@ export class Viewer {
     this.#recall();
   }
 
-  /** Does what the page was opened for. */
-  begin(): void {
-    const handed = takeOver(this.uid);
+  /** Does what the page was opened for. `url` is where the desktop answers, when that is known. */
+  begin(url?: string): void {
     const { autoconnect, reconnect } = this.#query;
-    const [machine, effects] = begin({ autoconnect, reconnect }, handed ?? undefined);
+    const [machine, effects] = begin({ autoconnect, reconnect }, url);
     this.#machine.value = machine;
     effects.forEach((effect) => this.#perform(effect));
     // For its title and what it has; the picture does not wait for it.
-    if (handed !== null) void this.#describe().catch(() => undefined);
+    if (url !== undefined) void this.#describe().catch(() => undefined);
     addEventListener("online", () => this.#put({ type: "wake" }));
     document.addEventListener("visibilitychange", () => {
       if (!document.hidden) this.#put({ type: "wake" });

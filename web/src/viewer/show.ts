@@ -1,0 +1,17 @@
+import { h, render } from "preact";
+
+import "../shared/theme.css";
+import "./viewer.css";
+import "../shared/theme.ts";
+import { ViewerPage } from "./page.tsx";
+import { readQuery } from "./query.ts";
+
+/**
+ * Makes the viewer of a desktop of this page, which has its address already. `url` is where the desktop answers, when it
+ * was just started; otherwise the service is asked.
+ */
+export function show(uid: string, url?: string): void {
+  const { query, ignored } = readQuery(location.search, location.hash);
+  for (const note of ignored) console.warn(`ignored in the address: ${note}`);
+  render(h(ViewerPage, { uid, query, url }), document.body);
+}
