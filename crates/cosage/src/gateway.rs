@@ -15,6 +15,7 @@ pub mod probe;
 mod relay;
 mod socket;
 mod upgrade;
+mod wishes;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,6 +39,7 @@ use self::passthrough::Agreed;
 use self::relay::{Framing, Relay, Start};
 use self::socket::{ClientSocket, Parts};
 use self::upgrade::{Pending, UpgradeError};
+use crate::desktop::Uid;
 use crate::desktop::lease::Lease;
 use crate::engine::{Presence, Protocol};
 
@@ -178,13 +180,23 @@ impl Gateway {
     /// The gateway is the WebSocket server.
     async fn terminate(self, pending: Pending, lease: Lease) {
         let _connected = Connected::new(&self.counters);
+        let uid = lease.instance().uid.clone();
+        let mut lease = lease;
         // In a box of its own, so that the task does not keep room for it while it relays.
         let opened = Box::pin(self.open(pending, &lease)).await;
-        let ending = match opened {
-            Some(start) => Relay::new(start).run(&lease).await,
-            None => return,
+        let Some(start) = opened else {
+            return;
         };
-        report(&lease, &ending);
+        let mut relay = Relay::new(start);
+        let ending = loop {
+            let ending = relay.run(&lease).await;
+            match Box::pin(relay.outlive(ending, lease, &self.turns)).await {
+                Ok(next) => lease = next,
+                Err(ending) => break ending,
+            }
+        };
+        relay.close(&ending).await;
+        report(&uid, &ending);
     }
 
     /// Everything before the first byte is relayed; `None` when it ended before.
@@ -215,7 +227,7 @@ impl Gateway {
                 ..self.start(stream, upstream, Framing::Terminated(decoder), lease)
             }),
             Err(ending) => {
-                report(lease, &ending);
+                report(&lease.instance().uid, &ending);
                 relay::refuse(stream, decoder, &ending, &self.pool).await;
                 None
             }
@@ -239,7 +251,7 @@ impl Gateway {
             Arc::clone(&self.counters),
         );
         let ending = Box::pin(listener.run(read_ahead, &lease)).await;
-        report(&lease, &ending);
+        report(&lease.instance().uid, &ending);
     }
 
     /// The instance is the WebSocket server.
@@ -261,8 +273,10 @@ impl Gateway {
             ending,
             ..self.start(client, agreed.stream, framing, &lease)
         };
-        let ending = Relay::new(start).run(&lease).await;
-        report(&lease, &ending);
+        let mut relay = Relay::new(start);
+        let ending = relay.run(&lease).await;
+        relay.close(&ending).await;
+        report(&lease.instance().uid, &ending);
     }
 
     fn start(
@@ -274,6 +288,7 @@ impl Gateway {
     ) -> Start {
         Start {
             filter: Filter::new(lease.endpoint(), Arc::clone(lease.standing())),
+            updates: (lease.endpoint().protocol == Protocol::Rfb).then(Box::default),
             client,
             upstream,
             framing,
@@ -310,8 +325,7 @@ async fn connection(pending: Pending, lease: &Lease) -> Option<(TcpStream, Vec<u
     }
 }
 
-fn report(lease: &Lease, ending: &Ending) {
-    let uid = &lease.instance().uid;
+fn report(uid: &Uid, ending: &Ending) {
     match ending {
         Ending::UpstreamRefused(_) | Ending::UpstreamFailed(_) => {
             tracing::warn!(%uid, %ending, "a stream ended");

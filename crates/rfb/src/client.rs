@@ -21,12 +21,16 @@ pub const AREA_MAX: u32 = 8192 * 4320;
 /// The longest name or clipboard text that is believed, in bytes.
 pub const TEXT_MAX_LEN: u32 = 1 << 20;
 
-/// Encodings (RFC 6143, 7.7; rfbproto for the last two).
+/// Encodings (RFC 6143, 7.7; rfbproto for the last one).
 const RAW: i32 = 0;
 const ZRLE: i32 = 16;
-const DESKTOP_SIZE: i32 = -223;
-const EXTENDED_DESKTOP_SIZE: i32 = -308;
 const LAST_RECT: i32 = -224;
+
+/// The encoding by which a viewer can be told that the screen's size has changed (RFC 6143, 7.8.2).
+pub const DESKTOP_SIZE: i32 = -223;
+
+/// The one by which it may also change the size itself (rfbproto).
+pub const EXTENDED_DESKTOP_SIZE: i32 = -308;
 
 /// `SetEncodings` (RFC 6143, 7.5.2) for Raw pictures, and for a screen whose size may change
 /// (DesktopSize and ExtendedDesktopSize).
@@ -129,6 +133,34 @@ pub enum Rectangle {
     },
 }
 
+/// `ServerInit` (RFC 6143, 7.3.2), without the pixel format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerInit {
+    /// Width of the screen in pixels.
+    pub width: u16,
+    /// Its height.
+    pub height: u16,
+    /// The desktop's name.
+    pub name: String,
+}
+
+impl ServerInit {
+    /// Reads it, and not a byte more where the stream has no buffer.
+    ///
+    /// # Errors
+    /// The connection broke, or the name is longer than [`TEXT_MAX_LEN`].
+    pub async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Self, ClientError> {
+        let mut head = [0; 20];
+        stream.read_exact(&mut head).await?;
+        let name = text(stream).await?;
+        Ok(Self {
+            width: u16::from_be_bytes([head[0], head[1]]),
+            height: u16::from_be_bytes([head[2], head[3]]),
+            name: String::from_utf8_lossy(&name).into_owned(),
+        })
+    }
+}
+
 /// One connection, past its `ServerInit`.
 #[derive(Debug)]
 pub struct Client<S> {
@@ -181,14 +213,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         stream.flush().await?;
 
         let mut stream = BufReader::with_capacity(64 * 1024, stream);
-        let width = stream.read_u16().await?;
-        let height = stream.read_u16().await?;
-        let mut pixel_format = [0; 16];
-        stream.read_exact(&mut pixel_format).await?;
-        let name = text(&mut stream).await?;
+        let ServerInit {
+            width,
+            height,
+            name,
+        } = ServerInit::read(&mut stream).await?;
         let mut client = Self {
             stream,
-            name: String::from_utf8_lossy(&name).into_owned(),
+            name,
             frame: Framebuffer::new(width, height)?,
             zrle: None,
             screen: (0, 0),
@@ -244,13 +276,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// # Errors
     /// The connection broke.
     pub async fn request_update(&mut self, update: Update) -> Result<(), ClientError> {
-        let mut message = [0; 10];
-        message[0] = 3;
-        message[1] = u8::from(update == Update::Incremental);
-        let (width, height) = self.size();
-        message[6..8].copy_from_slice(&width.to_be_bytes());
-        message[8..].copy_from_slice(&height.to_be_bytes());
-        self.send(&message).await
+        self.send(&update_request(update, self.size())).await
     }
 
     /// `KeyEvent` with an X11 keysym.
@@ -293,16 +319,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// # Errors
     /// The connection broke.
     pub async fn set_desktop_size(&mut self, width: u16, height: u16) -> Result<(), ClientError> {
-        let mut message = vec![251, 0];
-        message.extend_from_slice(&width.to_be_bytes());
-        message.extend_from_slice(&height.to_be_bytes());
-        message.extend_from_slice(&[1, 0]);
-        message.extend_from_slice(&self.screen.0.to_be_bytes());
-        message.extend_from_slice(&[0; 4]);
-        message.extend_from_slice(&width.to_be_bytes());
-        message.extend_from_slice(&height.to_be_bytes());
-        message.extend_from_slice(&self.screen.1.to_be_bytes());
-        self.send(&message).await
+        self.send(&set_desktop_size((width, height), self.screen))
+            .await
     }
 
     /// The next message of the server; pixels of an update are in the framebuffer then.
@@ -444,6 +462,46 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.stream.write_all(message).await?;
         Ok(self.stream.flush().await?)
     }
+}
+
+/// `FramebufferUpdateRequest` (RFC 6143, 7.5.3) for a whole screen of that width and height.
+pub fn update_request(update: Update, (width, height): (u16, u16)) -> [u8; 10] {
+    let [a, b] = width.to_be_bytes();
+    let [c, d] = height.to_be_bytes();
+    [
+        3,
+        u8::from(update == Update::Incremental),
+        0,
+        0,
+        0,
+        0,
+        a,
+        b,
+        c,
+        d,
+    ]
+}
+
+/// A server's word that the screen has this width and height now: `FramebufferUpdate` (RFC 6143, 7.6.1) with a single
+/// rectangle, of [`DESKTOP_SIZE`].
+pub fn size_update((width, height): (u16, u16)) -> [u8; 16] {
+    let [a, b] = width.to_be_bytes();
+    let [c, d] = height.to_be_bytes();
+    let [e, f, g, h] = DESKTOP_SIZE.to_be_bytes();
+    [0, 0, 0, 1, 0, 0, 0, 0, a, b, c, d, e, f, g, h]
+}
+
+/// `SetDesktopSize` (rfbproto) for a single screen with this id and these flags.
+pub fn set_desktop_size((width, height): (u16, u16), (id, flags): (u32, u32)) -> Vec<u8> {
+    let size = [width.to_be_bytes(), height.to_be_bytes()].concat();
+    let mut message = vec![251, 0];
+    message.extend_from_slice(&size);
+    message.extend_from_slice(&[1, 0]);
+    message.extend_from_slice(&id.to_be_bytes());
+    message.extend_from_slice(&[0; 4]);
+    message.extend_from_slice(&size);
+    message.extend_from_slice(&flags.to_be_bytes());
+    message
 }
 
 async fn text<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Vec<u8>, ClientError> {

@@ -1,5 +1,5 @@
 //! The RFB protocol (RFC 6143, and rfbproto for what came after it): the handshake as a client
-//! and as a server, where a client's messages begin and end, and a small client. No policy and no HTTP.
+//! and as a server, where the messages of a client and of a server begin and end, and a small client. No policy and no HTTP.
 //!
 //! The handshake works over any `AsyncRead + AsyncWrite` and reads exactly the bytes of the message
 //! it waits for, never more: whoever comes next, such as a relay that passes the rest on as it
@@ -10,6 +10,7 @@ pub mod client;
 mod framebuffer;
 mod handshake;
 pub mod messages;
+pub mod updates;
 mod version;
 mod zrle;
 

@@ -17,7 +17,7 @@ use super::events::Kind;
 use super::failure::FailReason;
 use super::keys::{KeyError, KeyLease};
 use super::launch::{self, Launch};
-use super::lease::{EndReason, Lease, Release};
+use super::lease::{EndReason, Lease, Release, Successor};
 use super::lifecycle::{
     AfterStop, Answer, Deadline, Effect, Event, History, Lifecycle, RequestId, Run, State,
     StopMode, Use,
@@ -34,6 +34,8 @@ pub(super) enum Message {
     Ensure(oneshot::Sender<Result<StreamKey, Refusal>>),
     /// Let me look at this stream.
     Acquire(String, oneshot::Sender<Result<Lease, Refusal>>),
+    /// My instance ended by itself: let me look at this stream of the next one, if there is one anyway.
+    Rejoin(String, oneshot::Sender<Result<Lease, Refusal>>),
     /// Let me look once, without being a viewer.
     Glance(oneshot::Sender<Result<Lease, Refusal>>),
     /// Stop it.
@@ -215,7 +217,7 @@ impl Driver {
             let refusal = Refusal::Failed(reason.clone());
             match message {
                 Message::Ensure(reply) => drop(reply.send(Err(refusal))),
-                Message::Acquire(_, reply) | Message::Glance(reply) => {
+                Message::Acquire(_, reply) | Message::Rejoin(_, reply) | Message::Glance(reply) => {
                     drop(reply.send(Err(refusal)));
                 }
                 Message::Stop(_, reply) => drop(reply.send(Err(refusal))),
@@ -234,6 +236,10 @@ impl Driver {
                 self.step(Event::Ensure(id));
             }
             Message::Acquire(stream, reply) => self.acquire(stream, reply),
+            Message::Rejoin(stream, reply) => {
+                let id = self.remember(Reply::Acquire(stream, reply));
+                self.step(Event::Rejoin(id));
+            }
             Message::Glance(reply) => drop(reply.send(self.glance())),
             Message::Stop(mode, reply) => {
                 let id = self.remember(Reply::Stop(reply));
@@ -605,8 +611,9 @@ impl Driver {
                 if let Reply::Acquire(stream, reply) = reply {
                     let own = self.own.clone();
                     let release = Release::new(move || report(&own, Report::Released(run)));
+                    let lease = self.lease(&stream, release);
                     // If the asker is gone, the lease comes back here and its drop releases it.
-                    let _ = reply.send(self.lease(&stream, release));
+                    let _ = reply.send(lease.map(|lease| lease.followed_by(self.next(stream))));
                 }
                 return;
             }
@@ -642,6 +649,17 @@ impl Driver {
         };
         let endpoint: Endpoint = endpoint.clone();
         Ok(Lease::new(Arc::clone(instance), endpoint, ended, release))
+    }
+
+    /// The way from a lease of this instance to one of the next.
+    fn next(&self, stream: String) -> Successor {
+        let own = self.own.clone();
+        Successor::new(move || {
+            let (reply, answer) = oneshot::channel();
+            // It fails only when the driver is gone, and the reply with it.
+            let _ = own.send(Message::Rejoin(stream, reply));
+            async move { answer.await.ok()?.ok() }
+        })
     }
 
     /// Shows the others what changed, and tells those who listen.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::rights::Standing;
@@ -34,9 +36,13 @@ pub struct Lease {
     endpoint: Endpoint,
     ended: watch::Receiver<Option<EndReason>>,
     standing: Arc<Standing>,
+    successor: Option<Successor>,
     _release: Release,
     _leave: Release,
 }
+
+/// How to get a lease of a desktop's next instance, once this one has ended by itself.
+pub struct Successor(Box<dyn FnOnce() -> BoxFuture<'static, Option<Lease>> + Send + Sync>);
 
 /// Runs its function when it is dropped.
 pub struct Release(Option<Box<dyn FnOnce() + Send + Sync>>);
@@ -54,6 +60,7 @@ impl Lease {
             endpoint,
             ended,
             standing: Arc::default(),
+            successor: None,
             _release: release,
             _leave: Release::nothing(),
         }
@@ -68,6 +75,35 @@ impl Lease {
             _leave: leave,
             ..self
         }
+    }
+
+    /// The same lease, whose holder may stay where the instance is started again: see [`Lease::succeed`].
+    #[must_use]
+    pub fn followed_by(self, successor: Successor) -> Self {
+        Self {
+            successor: Some(successor),
+            ..self
+        }
+    }
+
+    /// Gives the lease of an instance that has ended by itself away for one of the desktop's next instance, when that
+    /// answers. Its holder is the same as before, and may do the same.
+    ///
+    /// # Errors
+    /// Why there is none: the desktop is not started again, or its holder has to go.
+    pub async fn succeed(self) -> Result<Self, EndReason> {
+        let Some(Successor(next)) = self.successor else {
+            return Err(EndReason::Exited);
+        };
+        let next = tokio::select! {
+            next = next() => next.ok_or(EndReason::Exited)?,
+            reason = self.standing.ended() => return Err(reason.unwrap_or(EndReason::Exited)),
+        };
+        Ok(Self {
+            standing: self.standing,
+            _leave: self._leave,
+            ..next
+        })
     }
 
     /// What its holder may do, at each moment.
@@ -109,6 +145,16 @@ impl fmt::Debug for Lease {
             .debug_struct("Lease")
             .field("instance", &self.instance.id)
             .finish_non_exhaustive()
+    }
+}
+
+impl Successor {
+    /// `next` is called at most once; its outcome is `None` when there is no next instance.
+    pub fn new<F>(next: impl FnOnce() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Option<Lease>> + Send + 'static,
+    {
+        Self(Box::new(|| next().boxed()))
     }
 }
 

@@ -122,6 +122,8 @@ pub enum Event {
     Ensure(RequestId),
     /// Somebody wants to look at the desktop, by its stream key.
     Acquire(RequestId),
+    /// Somebody whose instance ended under them wants to look at the next one, if there is one anyway.
+    Rejoin(RequestId),
     /// Somebody wants it stopped.
     Stop(RequestId, StopMode),
     /// A running instance was found that this desktop does not know of: after a restart of the
@@ -271,6 +273,7 @@ impl Lifecycle {
         match event {
             Event::Ensure(id) => self.ensure(id, now, &mut effects),
             Event::Acquire(id) => self.acquire(id, &mut effects),
+            Event::Rejoin(id) => self.rejoin(id, &mut effects),
             Event::Stop(id, mode) => self.stop(id, mode, &mut effects),
             Event::Found => self.found(&mut effects),
             Event::Launched(run, age) => self.launched(run, age, now, &mut effects),
@@ -322,6 +325,24 @@ impl Lifecycle {
                 restart_instead(then);
                 self.waiting.push((id, Want::Lease));
             }
+        }
+    }
+
+    /// Unlike a request, it changes nothing of what comes next: a desktop that ends again and again under a viewer who
+    /// never leaves would otherwise be started again and again.
+    fn rejoin(&mut self, id: RequestId, effects: &mut Vec<Effect>) {
+        match &self.state {
+            State::Starting { .. }
+            | State::Stopping {
+                then: AfterStop::Restart,
+                ..
+            } => self.waiting.push((id, Want::Lease)),
+            State::Ready { .. } => self.grant(id, effects),
+            State::Asleep
+            | State::Failed { .. }
+            | State::Stopping { .. }
+            | State::Forgetting { .. }
+            | State::Gone => effects.push(Effect::Answer(id, Answer::NotRunning)),
         }
     }
 

@@ -98,18 +98,14 @@ pub(super) async fn rfb(
     lease: &Lease,
     turns: &Turns,
 ) -> Result<TcpStream, Ending> {
-    let password = lease.instance().password.as_ref();
     let handshakes = async {
-        let (mut server, ()) = tokio::try_join!(
-            vnc_server(lease.endpoint().address, password, turns),
-            async {
-                rfb::accept(&mut *viewer).await.map_err(|error| {
-                    let refused = || Ending::ViewerRefused(error.to_string());
-                    viewer.ending().unwrap_or_else(refused)
-                })?;
-                Ok(())
-            }
-        )?;
+        let (mut server, ()) = tokio::try_join!(rfb_server(lease, turns), async {
+            rfb::accept(&mut *viewer).await.map_err(|error| {
+                let refused = || Ending::ViewerRefused(error.to_string());
+                viewer.ending().unwrap_or_else(refused)
+            })?;
+            Ok(())
+        })?;
         introduce(viewer, &mut server, lease.standing().rights()).await?;
         Ok(server)
     };
@@ -122,14 +118,18 @@ pub(super) async fn rfb(
     }
 }
 
+/// Connects to the VNC server of an RFB stream, up to just before `ClientInit`.
+pub(super) async fn rfb_server(lease: &Lease, turns: &Turns) -> Result<TcpStream, Ending> {
+    let password = lease.instance().password.as_ref();
+    vnc_server(lease.endpoint().address, password, turns).await
+}
+
 /// Connects to the VNC server behind a stream of any kind, up to just before `ClientInit`.
 pub(super) async fn vnc(lease: &Lease, turns: &Turns) -> Result<Box<dyn Duplex>, Ending> {
     let endpoint = lease.endpoint();
     let password = lease.instance().password.as_ref();
     match endpoint.protocol {
-        Protocol::Rfb | Protocol::Tcp => Ok(Box::new(
-            vnc_server(endpoint.address, password, turns).await?,
-        )),
+        Protocol::Rfb | Protocol::Tcp => Ok(Box::new(rfb_server(lease, turns).await?)),
         Protocol::Websocket => {
             let turn = turns.at(endpoint.address);
             let _permit = turn.acquire().await;

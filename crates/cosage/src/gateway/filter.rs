@@ -13,6 +13,7 @@ use std::sync::Arc;
 use rfb::messages::{Kind, Messages, Part};
 
 use super::ending::Ending;
+use super::wishes::Wishes;
 use crate::desktop::rights::{Rights, Role, Standing};
 use crate::engine::{Endpoint, Presence, Protocol};
 
@@ -21,6 +22,7 @@ pub(super) struct Filter {
     standing: Arc<Standing>,
     content: Content,
     messages: Messages,
+    wishes: Wishes,
     /// Whether the message whose head was told last passes.
     passes: bool,
     /// Whether what there is of the next message's head has passed already.
@@ -56,6 +58,7 @@ impl Filter {
                 }
             },
             messages: Messages::default(),
+            wishes: Wishes::default(),
             passes: true,
             begun: false,
             uncertain: false,
@@ -87,6 +90,22 @@ impl Filter {
         }
     }
 
+    /// What the client said so far of the pictures it wants.
+    pub(super) fn wishes(&mut self) -> &mut Wishes {
+        &mut self.wishes
+    }
+
+    /// What the client is to do.
+    pub(super) fn rights(&self) -> Rights {
+        self.standing.rights()
+    }
+
+    /// The bytes go to another server from now on: it gets nothing of a message of which it did not get the beginning.
+    pub(super) fn turn(&mut self) {
+        self.passes = false;
+        self.begun = false;
+    }
+
     fn sift(
         &mut self,
         buffer: &mut [u8],
@@ -108,6 +127,7 @@ impl Filter {
                 .messages
                 .advance(&buffer[at..payload.end])
                 .map_err(|error| Ending::ViewerRefused(error.to_string()))?;
+            self.wishes.note(part, &buffer[at..at + len]);
             at += len;
             let passes = match part {
                 Part::Beginning => {

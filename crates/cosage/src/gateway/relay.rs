@@ -16,6 +16,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rfb::messages::HEAD_MAX_LEN;
+use rfb::updates::Updates;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -28,6 +29,7 @@ use super::frame::{self, ControlFrame, Decoder, SERVER_HEADER_MAX_LEN, Tracker};
 use crate::desktop::lease::Lease;
 
 mod close;
+mod succession;
 
 pub(super) use self::close::{FLUSH_BOUND, refuse};
 
@@ -61,6 +63,8 @@ pub(super) struct Start {
     pub(super) framing: Framing,
     /// What of the client's bytes goes on.
     pub(super) filter: Filter,
+    /// What is known of the upstream's messages, where they are RFB.
+    pub(super) updates: Option<Box<Updates>>,
     /// Bytes that were read ahead and are to go to the upstream first.
     pub(super) to_upstream: Vec<u8>,
     /// Bytes that were read ahead and are to go to the client first: whole or part frames.
@@ -77,6 +81,7 @@ pub(super) struct Relay {
     upstream: TcpStream,
     framing: Framing,
     filter: Filter,
+    updates: Option<Box<Updates>>,
     to_upstream: Option<Chunk>,
     to_client: Option<Chunk>,
     /// A control frame on its way to the client, and how much of it is written.
@@ -156,6 +161,7 @@ impl Relay {
             upstream: start.upstream,
             framing: start.framing,
             filter,
+            updates: start.updates,
             to_upstream,
             to_client,
             control: None,
@@ -172,26 +178,34 @@ impl Relay {
         }
     }
 
-    /// Relays until the end, closes both connections properly, and says why it ended.
-    pub(super) async fn run(mut self, lease: &Lease) -> Ending {
-        let ending = {
-            let mut ended = pin!(lease.ended());
-            poll_fn(|context| {
-                if let Poll::Ready(reason) = ended.as_mut().poll(context) {
-                    return Poll::Ready(Ending::Lease(reason));
-                }
-                self.poll(context)
-            })
-            .await
-        };
-        self.close(&ending).await;
-        ending
+    /// Relays until the end, and says why it ended. The connections are still to be closed, with [`Self::close`].
+    pub(super) async fn run(&mut self, lease: &Lease) -> Ending {
+        let mut ended = pin!(lease.ended());
+        poll_fn(|context| {
+            if let Poll::Ready(reason) = ended.as_mut().poll(context) {
+                return Poll::Ready(Ending::Lease(reason));
+            }
+            self.poll(context)
+        })
+        .await
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Ending> {
         if let Some(ending) = self.ending.take() {
             return Poll::Ready(ending);
         }
+        if let Some(ending) = self.look_at_clock(context) {
+            return Poll::Ready(ending);
+        }
+        // The client's direction first: what it asks for, such as a pong, is written by the other one.
+        if let Poll::Ready(ending) = self.poll_upwards(context) {
+            return Poll::Ready(ending);
+        }
+        self.poll_downwards(context)
+    }
+
+    /// What the clock says of the client: that it has to be pinged, or is gone.
+    fn look_at_clock(&mut self, context: &mut Context<'_>) -> Option<Ending> {
         if self.ticks.poll_tick(context).is_ready() {
             // Polled again, so that the next tick wakes this task.
             let _ = self.ticks.poll_tick(context);
@@ -202,58 +216,22 @@ impl Relay {
             match self.keep_alive.tick(listening) {
                 Tick::Nothing => {}
                 Tick::Ping => self.ping_due = true,
-                Tick::GiveUp => return Poll::Ready(Ending::ClientSilent),
+                Tick::GiveUp => return Some(Ending::ClientSilent),
             }
         }
-        // The client's direction first: what it asks for, such as a pong, is written by the other one.
-        if let Poll::Ready(ending) = self.poll_upwards(context) {
-            return Poll::Ready(ending);
-        }
-        self.poll_downwards(context)
+        None
     }
 
     /// From the client to the upstream.
     fn poll_upwards(&mut self, context: &mut Context<'_>) -> Poll<Ending> {
         for _ in 0..TURNS {
             ready!(self.poll_write_upstream(context));
-            if ready!(self.client.poll_read_ready(context)).is_err() {
-                return Poll::Ready(Ending::ClientGone);
-            }
-            let mut buffer = self.pool.borrow();
-            let read = poll_read(&mut self.client, context, &mut buffer[HEADROOM..]);
-            let len = match ready!(read) {
-                Ok(len @ 1..) => len,
-                Ok(0) | Err(_) => return Poll::Ready(Ending::ClientGone),
-            };
-            self.keep_alive.heard = true;
-            let read = HEADROOM..HEADROOM + len;
-            let (payload, ending) = match &mut self.framing {
-                Framing::Terminated(decoder) => match decoder.decode(&mut buffer, read) {
-                    Ok(decoded) => (
-                        decoded.payload,
-                        decoded.close.map(|close| Ending::ClientClosed(close.code)),
-                    ),
-                    Err(error) => (0..0, Some(Ending::ClientBroke(error))),
-                },
-                Framing::Passed { from_client, .. } => {
-                    from_client.advance(&buffer[read.clone()]);
-                    let ending = from_client.closed().then_some(Ending::ClientClosed(None));
-                    (read, ending)
-                }
-            };
-            let (payload, ending) = match self.filter.apply(&mut buffer, payload) {
-                Ok(payload) => (payload, ending),
-                Err(refused) => (0..0, Some(refused)),
-            };
-            if !payload.is_empty() {
+            let (chunk, ending) = ready!(self.poll_read_client(context));
+            if let Some(chunk) = chunk {
                 self.counters
                     .bytes_to_upstream
-                    .fetch_add(payload.len() as u64, Ordering::Relaxed);
-                self.to_upstream = Some(Chunk {
-                    end: payload.end,
-                    ready: payload,
-                    buffer,
-                });
+                    .fetch_add(chunk.ready.len() as u64, Ordering::Relaxed);
+                self.to_upstream = Some(chunk);
             }
             // At once, so that an upstream that takes nothing cannot hide that the client has left.
             if let Some(ending) = ending {
@@ -262,6 +240,53 @@ impl Relay {
         }
         context.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// What the client sent next, as far as it may pass, and whether that was the last of it.
+    fn poll_read_client(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<(Option<Chunk>, Option<Ending>)> {
+        if ready!(self.client.poll_read_ready(context)).is_err() {
+            return Poll::Ready((None, Some(Ending::ClientGone)));
+        }
+        let mut buffer = self.pool.borrow();
+        let read = poll_read(&mut self.client, context, &mut buffer[HEADROOM..]);
+        let len = match ready!(read) {
+            Ok(len @ 1..) => len,
+            Ok(0) | Err(_) => return Poll::Ready((None, Some(Ending::ClientGone))),
+        };
+        self.keep_alive.heard = true;
+        let read = HEADROOM..HEADROOM + len;
+        let (payload, ending) = match &mut self.framing {
+            Framing::Terminated(decoder) => match decoder.decode(&mut buffer, read) {
+                Ok(decoded) => (
+                    decoded.payload,
+                    decoded.close.map(|close| Ending::ClientClosed(close.code)),
+                ),
+                Err(error) => (0..0, Some(Ending::ClientBroke(error))),
+            },
+            Framing::Passed { from_client, .. } => {
+                from_client.advance(&buffer[read.clone()]);
+                let ending = from_client.closed().then_some(Ending::ClientClosed(None));
+                (read, ending)
+            }
+        };
+        let (payload, ending) = match self.filter.apply(&mut buffer, payload) {
+            Ok(payload) => (payload, ending),
+            Err(refused) => (0..0, Some(refused)),
+        };
+        if let Some(updates) = &mut self.updates
+            && let Some((format, asked)) = self.filter.wishes().take_format()
+        {
+            updates.set_pixel_format(format, asked);
+        }
+        let chunk = (!payload.is_empty()).then(|| Chunk {
+            end: payload.end,
+            ready: payload,
+            buffer,
+        });
+        Poll::Ready((chunk, ending))
     }
 
     /// From the upstream to the client.
@@ -295,6 +320,9 @@ impl Relay {
             .fetch_add(len as u64, Ordering::Relaxed);
         let payload = HEADROOM..HEADROOM + len;
         let end = payload.end;
+        if let Some(updates) = &mut self.updates {
+            updates.advance(&mut buffer[payload.clone()]);
+        }
         let ready = match self.framing {
             Framing::Terminated(_) => frame::frame_in_place(&mut buffer, payload),
             Framing::Passed { .. } => payload.start..payload.start,

@@ -14,5 +14,6 @@ mod passthrough;
 mod pictures;
 mod relaying;
 mod roles;
+mod succession;
 mod support;
 mod vnc;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use cosage::desktop::StreamKey;
-use cosage::desktop::lease::{EndReason, Lease, Release};
+use cosage::desktop::lease::{EndReason, Lease, Release, Successor};
 use cosage::desktop::rights::Standing;
 use cosage::engine::{Endpoint, Instance, InstanceId, Presence, Protocol, VncPassword};
 use cosage::gateway::{Gateway, GatewaySettings, Upgrade};
@@ -36,6 +36,9 @@ pub(crate) struct Service {
     leases: Arc<Leases>,
     /// What the holders of the next leases may do.
     standing: Arc<Mutex<Arc<Standing>>>,
+    /// Where whoever is connected goes on, once the instance has ended by itself.
+    next: Arc<Mutex<Option<Lease>>>,
+    instance: Arc<Instance>,
     server: JoinHandle<()>,
 }
 
@@ -78,20 +81,18 @@ impl Service {
         let leases = Arc::new(Leases::default());
         let gateway = Gateway::new(settings);
         let standing: Arc<Mutex<Arc<Standing>>> = Arc::default();
+        let next: Arc<Mutex<Option<Lease>>> = Arc::default();
         let handler = {
             let (gateway, leases) = (gateway.clone(), Arc::clone(&leases));
-            let standing = Arc::clone(&standing);
+            let (standing, next) = (Arc::clone(&standing), Arc::clone(&next));
+            let instance = Arc::clone(&instance);
             async move |upgrade: Upgrade| {
-                leases.held.fetch_add(1, Ordering::SeqCst);
-                leases.changed.notify_waiters();
-                let released = Arc::clone(&leases);
-                let release = Release::new(move || {
-                    released.held.fetch_sub(1, Ordering::SeqCst);
-                    released.changed.notify_waiters();
-                });
+                let release = leases.hold();
                 let lease = Lease::new(instance, endpoint, ended_receiver, release);
                 let standing = Arc::clone(&standing.lock().unwrap());
-                let lease = lease.held_by(standing, Release::nothing());
+                let lease = lease
+                    .held_by(standing, Release::nothing())
+                    .followed_by(Successor::new(async move || next.lock().unwrap().take()));
                 gateway.connect(upgrade, lease).await
             }
         };
@@ -107,8 +108,20 @@ impl Service {
             ended,
             leases,
             standing,
+            next,
+            instance,
             server,
         }
+    }
+
+    /// Where the next one goes on who is connected when the instance has ended by itself; and what ends that,
+    /// at the latest when it is dropped.
+    pub(crate) fn follow(&self, endpoint: Endpoint) -> watch::Sender<Option<EndReason>> {
+        let (ended, receiver) = watch::channel(None);
+        let release = self.leases.hold();
+        let lease = Lease::new(Arc::clone(&self.instance), endpoint, receiver, release);
+        *self.next.lock().unwrap() = Some(lease);
+        ended
     }
 
     pub(crate) async fn client(&self) -> Client {
@@ -154,6 +167,18 @@ impl Service {
         if timeout(PATIENCE, reached).await.is_err() {
             panic!("{:?} leases, not {count}", self.leases.held);
         }
+    }
+}
+
+impl Leases {
+    fn hold(self: &Arc<Self>) -> Release {
+        self.held.fetch_add(1, Ordering::SeqCst);
+        self.changed.notify_waiters();
+        let released = Arc::clone(self);
+        Release::new(move || {
+            released.held.fetch_sub(1, Ordering::SeqCst);
+            released.changed.notify_waiters();
+        })
     }
 }
 

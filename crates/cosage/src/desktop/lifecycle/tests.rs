@@ -184,6 +184,42 @@ fn a_first_start_that_fails_leaves_nothing_and_a_later_one_its_reason() {
 }
 
 #[test]
+fn whoever_stays_gets_the_next_instance_and_starts_none() {
+    let start = Instant::now();
+    let rejoin = Event::Rejoin(RequestId(3));
+    let exited = |after| {
+        let mut machine = ready(start);
+        machine.step(Event::Acquire(RequestId(2)), start);
+        machine.step(Event::Exited(Run(1), Exit::default()), start + after);
+        machine
+    };
+    let mut restarted = exited(60 * SECOND);
+    assert_eq!(restarted.step(rejoin.clone(), start + 60 * SECOND), []);
+    let later = start + 61 * SECOND;
+    assert_eq!(
+        restarted.step(Event::Stopped(Run(1), String::new()), later),
+        [Effect::Launch(Run(2))]
+    );
+    assert_eq!(
+        restarted.step(Event::Launched(Run(2), Duration::ZERO), later),
+        [Effect::Answer(RequestId(3), Answer::Granted(Run(2)))]
+    );
+
+    // It had just begun, so it would end again.
+    let mut failing = exited(SECOND);
+    assert_eq!(
+        failing.step(rejoin.clone(), start + SECOND),
+        [Effect::Answer(RequestId(3), Answer::NotRunning)]
+    );
+    failing.step(Event::Stopped(Run(1), String::new()), start + SECOND);
+    assert!(matches!(failing.state(), State::Failed { .. }));
+    assert_eq!(
+        failing.step(rejoin, start + SECOND),
+        [Effect::Answer(RequestId(3), Answer::NotRunning)]
+    );
+}
+
+#[test]
 fn an_exit_under_viewers_restarts_once_and_gives_up_when_too_soon() {
     let start = Instant::now();
     let exit = Exit::default();
@@ -257,6 +293,7 @@ struct World {
 enum Op {
     Ensure,
     Acquire,
+    Rejoin,
     Stop(StopMode),
     Found,
     LaunchEnds { succeeds: bool },
@@ -275,6 +312,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => Just(Op::Ensure),
         4 => Just(Op::Acquire),
+        2 => Just(Op::Rejoin),
         1 => prop_oneof![Just(Op::Stop(Keep)), Just(Op::Stop(Forget))],
         1 => Just(Op::Found),
         4 => any::<bool>().prop_map(|succeeds| Op::LaunchEnds { succeeds }),
@@ -386,6 +424,10 @@ impl World {
             Op::Acquire => {
                 let id = self.ask();
                 self.step(Event::Acquire(id));
+            }
+            Op::Rejoin => {
+                let id = self.ask();
+                self.step(Event::Rejoin(id));
             }
             Op::Stop(mode) => {
                 let id = self.ask();

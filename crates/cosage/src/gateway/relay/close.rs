@@ -22,7 +22,8 @@ pub(in crate::gateway) const FLUSH_BOUND: Duration = Duration::from_secs(2);
 const CLOSE_BOUND: Duration = Duration::from_secs(2);
 
 impl Relay {
-    pub(super) async fn close(mut self, ending: &Ending) {
+    /// Tells the client why, and ends both connections.
+    pub(in crate::gateway) async fn close(mut self, ending: &Ending) {
         let told = match ending {
             Ending::ClientSilent => return,
             Ending::ClientGone => Ok(Ok(())),

@@ -1,0 +1,308 @@
+//! A viewer stays connected while its desktop, which has ended by itself, is started again.
+
+use std::sync::Arc;
+
+use cosage::desktop::lease::EndReason;
+use cosage::desktop::rights::{Rights, Role, Standing};
+use cosage::engine::Protocol;
+use futures_util::SinkExt;
+use rfb::client::{Client as Vnc, Message as Answer, RESIZABLE, Rectangle, Sharing, Update};
+use rustix::process::Signal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_websockets::{CloseCode, Message};
+
+use crate::support::{
+    Client, PATIENCE, Service, Xvnc, accept, closed, endpoint, listener, next_payload, plain,
+    read_payload,
+};
+
+/// `PIXEL_FORMAT` of the servers here, and another one, as `SetPixelFormat`.
+const FORMAT: [u8; 16] = [32, 24, 0, 1, 0, 255, 0, 255, 0, 255, 16, 8, 0, 0, 0, 0];
+const SET_FORMAT: [u8; 20] = [
+    0, 0, 0, 0, 32, 24, 0, 1, 0, 255, 0, 255, 0, 255, 0, 8, 16, 0, 0, 0,
+];
+/// Tight, DesktopSize, ExtendedDesktopSize.
+const ENCODINGS: [u8; 16] = [
+    2, 0, 0, 3, 0, 0, 0, 7, 0xff, 0xff, 0xff, 0x21, 0xff, 0xff, 0xfe, 0xcc,
+];
+const REQUEST: [u8; 10] = [3, 0, 0, 0, 0, 0, 1, 0x40, 0, 200];
+const KEY: [u8; 8] = [4, 1, 0, 0, 0, 0, 0, 0x61];
+const BELL: [u8; 1] = [2];
+
+/// A server that is a script: past its `ServerInit`, with what came before it.
+async fn greeted(listener: &TcpListener, (width, height): (u16, u16)) -> (TcpStream, Vec<u8>) {
+    greet(accept(listener).await, (width, height)).await
+}
+
+async fn greet(mut server: TcpStream, (width, height): (u16, u16)) -> (TcpStream, Vec<u8>) {
+    server.write_all(b"RFB 003.008\n").await.unwrap();
+    expect(&mut server, b"RFB 003.008\n").await;
+    server.write_all(&[1, 1]).await.unwrap();
+    expect(&mut server, &[1]).await;
+    server.write_all(&[0; 4]).await.unwrap();
+    let mut said = vec![0; 1];
+    server.read_exact(&mut said).await.unwrap();
+    let mut init = [width.to_be_bytes(), height.to_be_bytes()].concat();
+    init.extend(FORMAT);
+    init.extend([0, 0, 0, 4]);
+    init.extend(b"test");
+    server.write_all(&init).await.unwrap();
+    (server, said)
+}
+
+async fn expect(server: &mut TcpStream, bytes: &[u8]) {
+    let mut received = vec![0; bytes.len()];
+    timeout(PATIENCE, server.read_exact(&mut received))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(received, bytes);
+}
+
+async fn send(client: &mut Client, bytes: &[u8]) {
+    client.send(Message::binary(bytes.to_vec())).await.unwrap();
+}
+
+/// A viewer that has got its first picture, by hand, and its server's end.
+async fn seen(service: &Service, listener: &TcpListener) -> (Client, TcpStream) {
+    let mut client = service.client().await;
+    let both = async {
+        tokio::join!(greeted(listener, (320, 200)), async {
+            read_payload(&mut client, 12).await;
+            send(&mut client, b"RFB 003.008\n").await;
+            read_payload(&mut client, 2).await;
+            send(&mut client, &[1]).await;
+            read_payload(&mut client, 4).await;
+            send(&mut client, &[1]).await;
+            read_payload(&mut client, 28).await;
+            send(&mut client, &SET_FORMAT).await;
+            send(&mut client, &ENCODINGS).await;
+            send(&mut client, &REQUEST).await;
+        })
+    };
+    let ((mut server, _), ()) = timeout(PATIENCE, both).await.unwrap();
+    expect(&mut server, &RESIZABLE).await;
+    expect(&mut server, &SET_FORMAT).await;
+    expect(&mut server, &ENCODINGS).await;
+    expect(&mut server, &REQUEST).await;
+    server.write_all(&picture()).await.unwrap();
+    assert_eq!(read_payload(&mut client, picture().len()).await, picture());
+    (client, server)
+}
+
+/// An update with one small rectangle in Tight: two colours, uncompressed.
+fn picture() -> Vec<u8> {
+    let mut bytes = vec![0, 0, 0, 1, 0, 0, 0, 0, 0, 8, 0, 1, 0, 0, 0, 7];
+    bytes.extend([0x40, 0x01, 1, 1, 2, 3, 4, 5, 6, 0xaa]);
+    bytes
+}
+
+#[tokio::test]
+async fn another_server_goes_on_as_if_it_had_been_there_before() {
+    let (first, address) = listener().await;
+    let (second, next_address) = listener().await;
+    let service = Service::start(endpoint(address, Protocol::Rfb)).await;
+    let (mut client, server) = seen(&service, &first).await;
+    // Of this message only the beginning ever went anywhere, of the next only a part.
+    send(&mut client, &[KEY.as_slice(), &KEY[..3]].concat()).await;
+
+    let ended = service.follow(endpoint(next_address, Protocol::Rfb));
+    drop(server);
+    service.end(EndReason::Exited);
+    let (mut server, shared) = greeted(&second, (1024, 768)).await;
+    assert_eq!(shared, [1]);
+    expect(&mut server, &SET_FORMAT).await;
+    expect(&mut server, &ENCODINGS).await;
+    // The size that the viewer had, and a whole picture.
+    let mut resize = vec![251, 0, 1, 0x40, 0, 200, 1, 0];
+    resize.extend([0; 8]);
+    resize.extend([1, 0x40, 0, 200, 0, 0, 0, 0]);
+    expect(&mut server, &resize).await;
+    expect(&mut server, &[3, 0, 0, 0, 0, 0, 4, 0, 3, 0]).await;
+    // Its own size, meanwhile.
+    let size = [0, 0, 0, 1, 0, 0, 0, 0, 4, 0, 3, 0, 0xff, 0xff, 0xff, 0x21];
+    assert_eq!(next_payload(&mut client).await, size);
+    // A picture that makes the viewer forget what the first server's were compressed with.
+    server.write_all(&picture()).await.unwrap();
+    let mut marked = picture();
+    marked[16] = 0x4f;
+    assert_eq!(read_payload(&mut client, marked.len()).await, marked);
+    // The rest of the message that was begun goes nowhere, what follows goes on.
+    send(&mut client, &[&KEY[3..], &REQUEST].concat()).await;
+    expect(&mut server, &REQUEST).await;
+
+    service.leases(1).await;
+    ended.send_replace(Some(EndReason::Stopped));
+    assert_eq!(closed(&mut client).await.0, CloseCode::GOING_AWAY);
+    drop((client, server));
+    service.leases(0).await;
+}
+
+#[tokio::test]
+async fn what_is_typed_meanwhile_goes_nowhere_and_what_is_wished_counts() {
+    let (first, address) = listener().await;
+    let (second, next_address) = listener().await;
+    let service = Service::start(endpoint(address, Protocol::Rfb)).await;
+    let (mut client, server) = seen(&service, &first).await;
+    let _lasting = service.follow(endpoint(next_address, Protocol::Rfb));
+    drop(server);
+    service.end(EndReason::Exited);
+    let server = accept(&second).await;
+    let fewer = [2, 0, 0, 1, 0, 0, 0, 7];
+    send(&mut client, &[KEY.as_slice(), &fewer, &KEY].concat()).await;
+    client.send(Message::ping(&b"there?"[..])).await.unwrap();
+    let pong = crate::support::next(&mut client).await;
+    assert!(pong.is_pong(), "{pong:?}");
+    let (mut server, _) = greet(server, (320, 200)).await;
+    expect(&mut server, &SET_FORMAT).await;
+    // What it had said when the server went, and then what it said since.
+    expect(&mut server, &ENCODINGS).await;
+    expect(&mut server, &fewer).await;
+    expect(&mut server, &REQUEST).await;
+}
+
+#[tokio::test]
+async fn a_viewer_in_the_middle_of_a_picture_is_told_that_the_desktop_ended() {
+    let zrle = [
+        0, 0, 0, 1, 0, 0, 0, 0, 0, 8, 0, 1, 0, 0, 0, 16, 0, 0, 0, 1, 0,
+    ];
+    for last_words in [&picture()[..20], &zrle, &[77]] {
+        let (first, address) = listener().await;
+        let (second, next_address) = listener().await;
+        let service = Service::start(endpoint(address, Protocol::Rfb)).await;
+        let (mut client, mut server) = seen(&service, &first).await;
+        let _lasting = service.follow(endpoint(next_address, Protocol::Rfb));
+        server.write_all(last_words).await.unwrap();
+        drop(server);
+        service.end(EndReason::Exited);
+        assert_eq!(
+            read_payload(&mut client, last_words.len()).await,
+            last_words
+        );
+        let (code, reason) = closed(&mut client).await;
+        assert_ne!(code, CloseCode::SERVICE_RESTART);
+        assert!(reason.contains("desktop"), "{reason}");
+        drop(second);
+    }
+}
+
+#[tokio::test]
+async fn last_words_arrive_before_the_next_server_goes_on() {
+    let (first, address) = listener().await;
+    let (second, next_address) = listener().await;
+    let service = Service::start(endpoint(address, Protocol::Rfb)).await;
+    let (mut client, mut server) = seen(&service, &first).await;
+    let _lasting = service.follow(endpoint(next_address, Protocol::Rfb));
+    // The engine is faster than the connection, which ends later.
+    service.end(EndReason::Exited);
+    server.write_all(&BELL).await.unwrap();
+    drop(server);
+    assert_eq!(next_payload(&mut client).await, BELL);
+    let (mut server, _) = greeted(&second, (320, 200)).await;
+    server.write_all(&BELL).await.unwrap();
+    assert_eq!(next_payload(&mut client).await, BELL);
+}
+
+#[tokio::test]
+async fn a_desktop_that_is_not_started_again_ends_its_viewers() {
+    let (first, address) = listener().await;
+    let service = Service::start(endpoint(address, Protocol::Rfb)).await;
+    let (mut client, server) = seen(&service, &first).await;
+    drop(server);
+    service.end(EndReason::Exited);
+    let (code, reason) = closed(&mut client).await;
+    assert_eq!(code, CloseCode::GOING_AWAY);
+    assert_eq!(reason, "the desktop ended by itself");
+    service.leases(0).await;
+}
+
+#[tokio::test]
+async fn a_viewer_who_leaves_meanwhile_holds_nothing() {
+    let (first, address) = listener().await;
+    let (second, next_address) = listener().await;
+    let service = Service::start(endpoint(address, Protocol::Rfb)).await;
+    let (client, server) = seen(&service, &first).await;
+    let _lasting = service.follow(endpoint(next_address, Protocol::Rfb));
+    drop(server);
+    service.end(EndReason::Exited);
+    // It is greeted by nobody, and the viewer goes.
+    let silent = accept(&second).await;
+    drop(client);
+    service.leases(0).await;
+    drop(silent);
+}
+
+#[tokio::test]
+async fn who_only_looked_on_goes_on_looking_only() {
+    let (first, address) = listener().await;
+    let (second, next_address) = listener().await;
+    let service = Service::start(endpoint(address, Protocol::Rfb)).await;
+    let standing = Arc::new(Standing::new(Rights::of(Role::View)));
+    service.hold(Arc::clone(&standing));
+    let (mut client, server) = seen(&service, &first).await;
+    let _lasting = service.follow(endpoint(next_address, Protocol::Rfb));
+    drop(server);
+    service.end(EndReason::Exited);
+    let (mut server, _) = greeted(&second, (640, 480)).await;
+    expect(&mut server, &SET_FORMAT).await;
+    expect(&mut server, &ENCODINGS).await;
+    // No resizing.
+    expect(&mut server, &[3, 0, 0, 0, 0, 0, 2, 0x80, 1, 0xe0]).await;
+    send(&mut client, &[KEY.as_slice(), &REQUEST].concat()).await;
+    expect(&mut server, &REQUEST).await;
+    standing.set(Rights::of(Role::Control));
+    send(&mut client, &KEY).await;
+    expect(&mut server, &KEY).await;
+    standing.end(EndReason::ShareRevoked);
+    loop {
+        let message = crate::support::next(&mut client).await;
+        if let Some((code, _)) = message.as_close() {
+            assert_eq!(code, CloseCode::POLICY_VIOLATION);
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn real_servers_take_the_place_of_each_other() {
+    let (Some(first), Some(second)) = (Xvnc::start(None).await, Xvnc::start(None).await) else {
+        return;
+    };
+    let service = Service::start(endpoint(first.address, Protocol::Rfb)).await;
+    let stream = plain(service.client().await);
+    let start = Vnc::start(stream, None, Sharing::Shared);
+    let mut viewer = timeout(PATIENCE, start).await.unwrap().unwrap();
+    let story = async {
+        viewer.full_picture().await.unwrap();
+        viewer.set_desktop_size(401, 303).await.unwrap();
+        resized(&mut viewer, (401, 303)).await;
+        viewer.full_picture().await.unwrap();
+
+        let _lasting = service.follow(endpoint(second.address, Protocol::Rfb));
+        first.process.signal(Signal::KILL);
+        service.end(EndReason::Exited);
+        // The next server's own size first, and then the one that the viewer had.
+        resized(&mut viewer, (320, 200)).await;
+        resized(&mut viewer, (401, 303)).await;
+        viewer.full_picture().await.unwrap();
+        assert_eq!(viewer.size(), (401, 303));
+    };
+    timeout(PATIENCE, story).await.unwrap();
+}
+
+/// Reads until the screen has this size.
+async fn resized<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
+    viewer: &mut Vnc<S>,
+    (width, height): (u16, u16),
+) {
+    while viewer.size() != (width, height) {
+        viewer.request_update(Update::Incremental).await.unwrap();
+        if let Answer::Update(rectangles) = viewer.message().await.unwrap()
+            && rectangles.contains(&Rectangle::Resized { width, height })
+        {
+            return;
+        }
+    }
+}
