@@ -5,6 +5,8 @@
     reason = "a test may stop at what it does not expect"
 )]
 
+#[path = "support/process.rs"]
+mod process;
 #[path = "support/sse.rs"]
 mod sse;
 mod support;
@@ -25,6 +27,7 @@ use base64::engine::general_purpose::STANDARD;
 use cosage::desktop::events::Kind;
 use cosage::webhook::{Settings, Signer};
 use hmac::{Hmac, KeyInit, Mac};
+use process::Scene;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -369,6 +372,45 @@ async fn what_waits_is_delivered_before_the_service_ends() {
     receiver.answer_with(StatusCode::OK);
     service.shut_down().await;
     assert_eq!(receiver.took(), ["reset", "ready", "report"]);
+}
+
+#[tokio::test]
+async fn a_service_that_is_set_up_for_it_posts_in_each_of_its_lives_and_logs_no_token() {
+    let (receiver, away) = (Receiver::start().await, Receiver::away().await);
+    let mut scene = Scene::simulated();
+    scene.write_catalog("");
+    let addresses = format!(
+        "http://name:t0ken@{}/hook?t0ken, http://name:t0ken@{}/t0ken?t0ken",
+        receiver.address, away.address
+    );
+    scene.set("COSAGE_WEBHOOKS", &addresses);
+    scene.set("COSAGE_WEBHOOK_SECRET", &SECRETS.join(","));
+    scene.set("COSAGE_WEBHOOK_EVENTS", "ready, gone");
+    scene.set("COSAGE_LOG", "trace");
+    // There is one that never takes anything.
+    scene.set("COSAGE_SHUTDOWN_GRACE", "1s");
+    let service = scene.serve().await;
+    service.ensure("a", "tiny").await;
+    receiver.hears("ready").await;
+    service.terminate();
+    assert!(service.ended().await.success());
+    let service = scene.serve().await;
+    service.ensure("a", "tiny").await;
+    receiver
+        .wait_until(|heard| heard.iter().filter(|one| one.kind() == "ready").count() == 2)
+        .await;
+    service.terminate();
+    assert!(service.ended().await.success());
+
+    assert_eq!(receiver.took(), ["reset", "ready", "reset", "ready"]);
+    let heard = receiver.heard();
+    assert_ne!(heard[0].id, heard[2].id);
+    let log = std::fs::read_to_string(scene.path("service.log")).unwrap();
+    let origin = format!("http://{}", away.address);
+    assert!(log.contains(&origin) && log.contains("webhooks=1"), "{log}");
+    for secret in ["t0ken", "MDEyMz", "MfKQ9r8"] {
+        assert!(!log.contains(secret), "{log}");
+    }
 }
 
 /// The program in an empty directory, with nothing but these variables.
