@@ -375,6 +375,17 @@ async fn what_waits_is_delivered_before_the_service_ends() {
 }
 
 #[tokio::test]
+async fn what_was_reported_at_last_is_told_before_the_service_ends() {
+    let (world, receiver) = (World::new(), Receiver::start().await);
+    let service = serve(&world, &[&receiver], &[Kind::Ready, Kind::Report]).await;
+    service.ensure("a", "teller").await;
+    receiver.hears("ready").await;
+    report(&service, &callback_path(&world), &json!({"state.urls": []})).await;
+    service.shut_down().await;
+    assert_eq!(receiver.took(), ["reset", "ready", "report"]);
+}
+
+#[tokio::test]
 async fn a_service_that_is_set_up_for_it_posts_in_each_of_its_lives_and_logs_no_token() {
     let (receiver, away) = (Receiver::start().await, Receiver::away().await);
     let mut scene = Scene::simulated();

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::delivery::{LONGEST_PAUSE, LONGEST_RETRY_AFTER};
@@ -41,10 +41,19 @@ impl Recorder {
         recorder
     }
 
+    async fn wait_until(&self, is_so: impl FnMut(&Vec<Attempt>) -> bool) {
+        let mut heard = self.heard.subscribe();
+        // Nothing takes a day, not even by the clock of tests.
+        let limit = Duration::from_secs(24 * 3600);
+        timeout(limit, heard.wait_for(is_so))
+            .await
+            .unwrap()
+            .unwrap();
+    }
+
     /// Waits until it was asked so many times.
     async fn attempts(&self, count: usize) {
-        let mut heard = self.heard.subscribe();
-        heard.wait_for(|heard| heard.len() >= count).await.unwrap();
+        self.wait_until(|heard| heard.len() >= count).await;
     }
 
     /// Ids without the service's name, and types.
@@ -184,7 +193,7 @@ async fn who_is_gone_gets_nothing_more() {
     scene.happens(Kind::Created);
     scene.happens(Kind::Ready);
     // Without being told that the service ends.
-    scene.task.await.unwrap();
+    timeout(DELIVERY_BOUND, scene.task).await.unwrap().unwrap();
     assert_eq!(
         scene.recorder.heard(),
         heard([("0-reset", "reset"), ("1", "created")])
@@ -199,10 +208,10 @@ async fn an_event_is_tried_less_and_less_often_for_an_hour_and_then_missed() {
     scene.happens(Kind::Created);
     scene.happens(Kind::Ready);
     let begun = Instant::now();
-    let mut all = scene.recorder.heard.subscribe();
-    all.wait_for(|heard| heard.last().is_some_and(|(_, id, _)| id == "boot-1-reset"))
-        .await
-        .unwrap();
+    scene
+        .recorder
+        .wait_until(|heard| heard.last().is_some_and(|(_, id, _)| id == "boot-1-reset"))
+        .await;
     let tried_for = begun.elapsed();
     assert!(tried_for >= DELIVERY_BOUND, "{tried_for:?}");
     assert!(tried_for <= DELIVERY_BOUND + LONGEST_PAUSE, "{tried_for:?}");
