@@ -23,6 +23,7 @@ use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware;
 use axum::routing::{get, post};
+use bytes::Bytes;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -30,6 +31,7 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::callback::Callbacks;
+use crate::desktop::events::Event;
 use crate::desktop::manager::Manager;
 use crate::gateway::Gateway;
 use crate::pictures::Pictures;
@@ -46,7 +48,7 @@ pub struct App {
     pub gateway: Gateway,
     /// Pictures of desktops.
     pub pictures: Pictures,
-    /// The way to SAGE3.
+    /// The ways of reports to whoever wants them.
     pub callbacks: Callbacks,
     /// `STREAM_URL_TEMPLATE`, with `{port}` where the key goes.
     pub stream_url_template: Arc<str>,
@@ -88,6 +90,11 @@ pub enum Routes {
     Streams,
     /// Callbacks of desktops only.
     Callbacks,
+}
+
+/// What is posted to webhooks of an event, JSON; `None` when it is not remembered any more.
+pub fn webhook_body(app: &App, event: &Event) -> Option<Bytes> {
+    events::webhook_body(app, event)
 }
 
 /// The router of one listener.

@@ -1,5 +1,5 @@
 //! What applications inside desktops report, passed on to SAGE3: `POST /api/vm/cb/{uid}` becomes
-//! `PUT {SAGE3_SERVER}/api/apps/{uid}` with the bearer token, the same JSON.
+//! `PUT {SAGE3_SERVER}/api/apps/{uid}` with the bearer token, the same JSON; and told as an event to webhooks.
 
 mod queue;
 
@@ -11,14 +11,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, Url};
 use serde_json::json;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use self::queue::{Destination, Queue, Refusal};
+use self::queue::{Destination, Queue};
+use crate::delivery::{self, Refusal};
 use crate::desktop::Uid;
 use crate::desktop::camera::Occasion;
+use crate::desktop::manager::Manager;
 use crate::pictures;
 
 /// How long SAGE3 may take to answer one report.
@@ -32,19 +34,19 @@ pub struct Sage3 {
     pub token: Option<String>,
 }
 
-/// The way to SAGE3. Cheap to clone.
+/// The ways of reports to whoever wants them. Cheap to clone.
 #[derive(Clone)]
 pub struct Callbacks {
-    queue: Option<Queue>,
+    sage3: Option<Queue>,
+    events: Option<Queue>,
 }
 
 impl fmt::Debug for Callbacks {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let waiting = self.queue.as_ref().map(Queue::len);
         formatter
             .debug_struct("Callbacks")
-            .field("waiting", &waiting)
-            .finish()
+            .field("waiting", &self.waiting())
+            .finish_non_exhaustive()
     }
 }
 
@@ -53,9 +55,9 @@ impl fmt::Debug for Callbacks {
 pub enum Taken {
     /// It will be delivered, or dropped with a line in the log.
     Queued,
-    /// There is nobody to deliver it to: `SAGE3_SERVER` is not set.
+    /// There is nobody to deliver it to: neither `SAGE3_SERVER` nor a webhook.
     NobodyListens,
-    /// Too many wait already.
+    /// Too many wait already, somewhere.
     Full,
 }
 
@@ -65,37 +67,51 @@ impl Callbacks {
     /// # Errors
     /// When the TLS library cannot be set up.
     pub fn new(sage3: Option<Sage3>) -> Result<Self, reqwest::Error> {
-        let Some(sage3) = sage3 else {
-            return Ok(Self { queue: None });
+        let sage3 = match sage3 {
+            Some(sage3) => {
+                let client = delivery::client(ANSWER_BOUND)?;
+                Some(Queue::new(Api { client, sage3 }))
+            }
+            None => None,
         };
-        // Only the first call of a process sets it; what a second one finds is the same.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .timeout(ANSWER_BOUND)
-            // The token is for the configured server and nobody it may point to.
-            .redirect(reqwest::redirect::Policy::none())
-            .build()?;
-        let queue = Queue::new(Api { client, sage3 });
-        Ok(Self { queue: Some(queue) })
+        Ok(Self {
+            sage3,
+            events: None,
+        })
+    }
+
+    /// Reports become events of these desktops as well. They are merged before that, as for SAGE3: what an application
+    /// reports is its state, and one that reports without end must not push everybody's events out of the memory.
+    #[must_use]
+    pub fn with_events(self, manager: Manager) -> Self {
+        Self {
+            events: Some(Queue::new(Told(manager))),
+            ..self
+        }
     }
 
     /// Takes a report without waiting for its delivery. `body` is a JSON object.
-    pub fn take(&self, uid: Uid, body: Bytes) -> Taken {
-        match &self.queue {
-            None => Taken::NobodyListens,
-            Some(queue) => match queue.take(uid, body) {
-                Ok(()) => Taken::Queued,
-                Err(queue::Full) => Taken::Full,
-            },
+    pub fn take(&self, uid: &Uid, body: &Bytes) -> Taken {
+        let queues = [&self.sage3, &self.events].into_iter().flatten();
+        // Each gets it, also when another one is full: a report that is made again says nothing new to who has it.
+        let taken: Vec<_> = queues
+            .map(|queue| queue.take(uid.clone(), body.clone()))
+            .collect();
+        if taken.is_empty() {
+            Taken::NobodyListens
+        } else if taken.iter().all(Result::is_ok) {
+            Taken::Queued
+        } else {
+            Taken::Full
         }
     }
 
     /// Reports what a desktop shows as `state.lastImage`, whenever its last viewer has left and before it is stopped;
     /// returns when no more pictures come.
     pub async fn report_pictures(self, mut pictures: broadcast::Receiver<pictures::Taken>) {
-        if self.queue.is_none() {
+        let Some(sage3) = self.sage3 else {
             return;
-        }
+        };
         loop {
             let taken = match pictures.recv().await {
                 Ok(taken) => taken,
@@ -109,22 +125,29 @@ impl Callbacks {
             let image = format!("data:image/jpeg;base64,{}", STANDARD.encode(&taken.jpeg));
             let report = json!({ "state.lastImage": image }).to_string();
             let uid = taken.uid;
-            if self.take(uid.clone(), report.into()) == Taken::Full {
+            if sage3.take(uid.clone(), report.into()).is_err() {
                 tracing::warn!(%uid, "a picture is not reported: too many reports wait for SAGE3");
             }
         }
     }
 
-    /// Returns when nothing waits any more: for the end of the service, when reports are tried again at once.
+    /// Returns when nothing waits for SAGE3 any more: for the end of the service, when reports are tried again at once.
     pub async fn drained(&self) {
-        if let Some(queue) = &self.queue {
-            queue.drained().await;
+        if let Some(sage3) = &self.sage3 {
+            sage3.drained().await;
         }
     }
 
-    /// Of how many desktops reports wait.
+    /// Returns when all reports have become events: for the end of the service.
+    pub async fn told(&self) {
+        if let Some(events) = &self.events {
+            events.drained().await;
+        }
+    }
+
+    /// Of how many desktops reports wait for SAGE3.
     pub fn waiting(&self) -> usize {
-        self.queue.as_ref().map_or(0, Queue::len)
+        self.sage3.as_ref().map_or(0, Queue::len)
     }
 }
 
@@ -153,28 +176,18 @@ impl Destination for Api {
         if let Some(token) = &self.sage3.token {
             request = request.bearer_auth(token);
         }
-        match request.send().await {
-            Ok(answer) => judge(answer.status()),
-            Err(error) => Err(Refusal::Later(error.without_url().to_string())),
-        }
+        delivery::send(request).await
     }
 }
 
-/// What an answer means: what SAGE3 cannot do now it may do later; what it refuses, it will refuse again.
-fn judge(status: StatusCode) -> Result<(), Refusal> {
-    if status.is_success() {
-        return Ok(());
-    }
-    let reason = format!("it answered {status}");
-    let passes = [
-        StatusCode::REQUEST_TIMEOUT,
-        StatusCode::TOO_EARLY,
-        StatusCode::TOO_MANY_REQUESTS,
-    ];
-    if status.is_server_error() || passes.contains(&status) {
-        Err(Refusal::Later(reason))
-    } else {
-        Err(Refusal::Never(reason))
+/// The memory of events.
+struct Told(Manager);
+
+#[async_trait]
+impl Destination for Told {
+    async fn put(&self, uid: &Uid, report: Bytes) -> Result<(), Refusal> {
+        self.0.tell_report(uid, report);
+        Ok(())
     }
 }
 
@@ -196,7 +209,7 @@ mod tests {
         .unwrap();
         let uid: Uid = "app-1".parse().unwrap();
         let body = Bytes::from_static(b"{\"state.urls\":[]}");
-        assert_eq!(callbacks.take(uid, body), Taken::Queued);
+        assert_eq!(callbacks.take(&uid, &body), Taken::Queued);
 
         let (mut socket, _) = listener.accept().await.unwrap();
         let mut seen = Vec::new();
@@ -217,19 +230,6 @@ mod tests {
             text.contains("content-type: application/json\r\n"),
             "{text}"
         );
-    }
-
-    #[test]
-    fn what_sage3_cannot_do_now_is_tried_again_and_what_it_refuses_is_not() {
-        assert_eq!(judge(StatusCode::NO_CONTENT), Ok(()));
-        for later in [500, 502, 503, 429, 408] {
-            let status = StatusCode::from_u16(later).unwrap();
-            assert!(matches!(judge(status), Err(Refusal::Later(_))), "{status}");
-        }
-        for never in [301, 400, 401, 404] {
-            let status = StatusCode::from_u16(never).unwrap();
-            assert!(matches!(judge(status), Err(Refusal::Never(_))), "{status}");
-        }
     }
 
     #[tokio::test]

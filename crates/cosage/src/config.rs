@@ -17,6 +17,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::catalog::{CatalogDefaults, FirstViewer, Timers, Undeclared};
+use crate::desktop::events::Kind;
+use crate::webhook::{Address, Signer};
 
 pub use profile::Profile;
 pub use reference::{REFERENCE_END, REFERENCE_START, reference};
@@ -100,6 +102,12 @@ pub struct Config {
     pub sage3_server: Option<reqwest::Url>,
     /// Bearer token for SAGE3.
     pub token: Option<Secret>,
+    /// To whom events are posted.
+    pub webhooks: Vec<Address>,
+    /// By what those know that events come from here.
+    pub webhook_secret: Option<Signer>,
+    /// Which events are posted.
+    pub webhook_events: Vec<Kind>,
     /// What the operator calls this installation.
     pub environment: String,
 }

@@ -18,6 +18,7 @@ use self::connections::serve;
 use crate::api::{self, AllowedOrigins, App, Routes};
 use crate::callback::Callbacks;
 use crate::catalog::CatalogHandle;
+use crate::desktop::events::Kind;
 use crate::desktop::keys::KeyTable;
 use crate::desktop::launch::Probe;
 use crate::desktop::manager::{Manager, Parts, Settings};
@@ -27,6 +28,7 @@ use crate::engine::{Endpoint, Engine, VncPassword};
 use crate::gateway::{self, Gateway, GatewaySettings};
 use crate::pictures::{Album, Pictures};
 use crate::store::{Store, StoreError};
+use crate::webhook::Webhooks;
 
 /// How long the first comparison with the engine may hold up the start of the service. An engine
 /// that is slower is compared with when it answers.
@@ -50,6 +52,8 @@ pub struct Service {
     pub gateway: GatewaySettings,
     /// The way to SAGE3.
     pub callbacks: Callbacks,
+    /// Who is posted what happens.
+    pub webhooks: Webhooks,
     /// `STREAM_URL_TEMPLATE`.
     pub stream_url_template: String,
     /// `COSAGE_ALLOWED_ORIGINS`.
@@ -109,7 +113,12 @@ pub async fn run(
         Ok(Err(_)) | Err(_) => tracing::error!("starting without the container engine"),
     }
     let watcher = tokio::spawn(reconcile::watch(manager.clone()));
-    let callbacks = service.callbacks;
+    let webhooks = service.webhooks;
+    let callbacks = if webhooks.want(Kind::Report) {
+        service.callbacks.with_events(manager.clone())
+    } else {
+        service.callbacks
+    };
     let reporter = tokio::spawn(callbacks.clone().report_pictures(pictures.taken()));
 
     let app = App {
@@ -121,6 +130,9 @@ pub async fn run(
         origins: service.origins,
         upload_max: service.upload_max,
     };
+    let described = app.clone();
+    let encode = move |event: &_| api::webhook_body(&described, event);
+    webhooks.follow(manager.events(), Arc::new(encode));
     let servers = TaskTracker::new();
     if let Some((listener, routes)) = listeners.streams {
         let router = api::router(app.clone(), routes);
@@ -143,12 +155,17 @@ pub async fn run(
     let finished = async {
         servers.wait().await;
         gateway.drained().await;
-        callbacks.drained().await;
+        // Neither waits for the other, which may not answer.
+        tokio::join!(callbacks.drained(), async {
+            callbacks.told().await;
+            webhooks.drained().await;
+        });
     };
     if timeout(service.shutdown_grace, finished).await.is_err() {
         tracing::warn!(
             reports = callbacks.waiting(),
-            "connections that did not end in time are cut off, and reports that SAGE3 did not take are dropped"
+            webhooks = webhooks.unfinished(),
+            "connections that did not end in time are cut off, and what SAGE3 and webhooks did not take is dropped"
         );
     }
     reporter.abort();

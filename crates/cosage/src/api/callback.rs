@@ -22,7 +22,7 @@ const REPORT_MAX: usize = 4 * 1024 * 1024;
 /// What became of a report.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ReportBody {
-    /// `queued`, or `ignored` where no SAGE3 is configured.
+    /// `queued`, or `ignored` where neither SAGE3 nor a webhook for reports is configured.
     status: &'static str,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Proof {
     secret: Option<String>,
 }
 
-/// Pass a report of a desktop's application on to SAGE3.
+/// Pass a report of a desktop's application on to SAGE3 and to webhooks.
 #[utoipa::path(post, path = "/api/vm/cb/{uid}", tag = "desktops",
     params(
         ("uid" = String, Path, description = "The desktop's name"),
@@ -45,7 +45,7 @@ pub(super) struct Proof {
         (status = 404, description = "No such desktop", body = ErrorBody),
         (status = 413, description = "Larger than 4 MiB", body = ErrorBody),
         (status = 415, description = "Not declared as application/json", body = ErrorBody),
-        (status = 503, description = "Too many reports wait for SAGE3", body = ErrorBody),
+        (status = 503, description = "Too many reports wait", body = ErrorBody),
     ))]
 pub(super) async fn report(
     State(app): State<App>,
@@ -65,13 +65,13 @@ pub(super) async fn report(
     }
     let body = read_json(request, REPORT_MAX).await?;
     require_object::<Map<String, Value>>(&body)?;
-    let status = match app.callbacks.take(uid, body) {
+    let status = match app.callbacks.take(&uid, &body) {
         Taken::Queued => "queued",
         Taken::NobodyListens => "ignored",
         Taken::Full => {
             return Err(ApiError::exhausted(
                 "callbacks_full",
-                "too many reports wait for SAGE3; report again later",
+                "too many reports wait to be passed on; report again later",
             ));
         }
     };

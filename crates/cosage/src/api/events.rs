@@ -8,15 +8,18 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::sse::{Event as Sent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::App;
 use super::desktops::{DesktopBody, describe};
 use super::error::{ApiError, ErrorBody};
 use super::params::Params;
+use crate::catalog::Catalog;
 use crate::desktop::Uid;
 use crate::desktop::events::{Event, Heard, Kind, Listener};
 use crate::desktop::usage::{self, Readings};
@@ -61,6 +64,16 @@ pub(super) struct EventBody<'a> {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
     forgotten: bool,
+}
+
+/// What a desktop's application reports, for webhooks. It does not show the desktop, which the events before it show as it
+/// is.
+#[derive(Serialize)]
+struct ReportedBody<'a> {
+    r#type: &'static str,
+    uid: &'a Uid,
+    at: Timestamp,
+    report: Map<String, Value>,
 }
 
 /// What a desktop uses of its host.
@@ -180,6 +193,8 @@ impl Listening {
             };
             let sent = tokio::select! {
                 heard = self.listener.next() => match heard? {
+                    // Reports may be large, and there would be a copy for each page that listens.
+                    Heard::Event(event) if event.kind == Kind::Report => continue,
                     Heard::Event(event) if self.wanted.includes(&event.view.record.uid) => {
                         encode(&self.app, &event)
                     }
@@ -200,30 +215,40 @@ impl Listening {
 }
 
 fn encode(app: &App, event: &Event) -> Result<Sent, axum::Error> {
-    let word = match event.kind {
-        Kind::Created => "created",
-        Kind::Progress => "progress",
-        Kind::Ready => "ready",
-        Kind::ViewerJoined => "viewer_joined",
-        Kind::ViewerLeft => "viewer_left",
-        Kind::Idle => "idle",
-        Kind::Stopping => "stopping",
-        Kind::Gone => "gone",
-        Kind::Failed => "failed",
-        Kind::Picture => "picture",
-    };
     let catalog = app.manager.catalog();
-    let forgotten = event.view.phase == Phase::Forgotten;
     Sent::default()
         .id(id(app, event.number))
-        .event(word)
-        .json_data(DataBody::Event(EventBody {
-            r#type: word,
+        .event(event.kind.word())
+        .json_data(DataBody::Event(describe_event(app, &catalog, event)))
+}
+
+/// What is posted to webhooks of an event: its `data` here, or what is reported; `None` when that is not remembered any
+/// more.
+pub(super) fn webhook_body(app: &App, event: &Event) -> Option<Bytes> {
+    let body = if event.kind == Kind::Report {
+        let report = event.report()?;
+        serde_json::to_vec(&ReportedBody {
+            r#type: event.kind.word(),
             uid: &event.view.record.uid,
             at: event.at,
-            desktop: (!forgotten).then(|| describe(app, &catalog, &event.view)),
-            forgotten,
-        }))
+            report: serde_json::from_slice(&report).ok()?,
+        })
+    } else {
+        let catalog = app.manager.catalog();
+        serde_json::to_vec(&describe_event(app, &catalog, event))
+    };
+    body.ok().map(Bytes::from)
+}
+
+fn describe_event<'a>(app: &App, catalog: &'a Catalog, event: &'a Event) -> EventBody<'a> {
+    let forgotten = event.view.phase == Phase::Forgotten;
+    EventBody {
+        r#type: event.kind.word(),
+        uid: &event.view.record.uid,
+        at: event.at,
+        desktop: (!forgotten).then(|| describe(app, catalog, &event.view)),
+        forgotten,
+    }
 }
 
 fn encode_usage(wanted: &Wanted, readings: &Readings) -> Option<Result<Sent, axum::Error>> {

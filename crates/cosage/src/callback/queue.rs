@@ -9,10 +9,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::delivery::{ENDING_PAUSE, Refusal, pause, pause_after};
 use crate::desktop::Uid;
 
 /// Of how many desktops reports may wait.
@@ -32,24 +33,6 @@ const QUIET: Duration = Duration::from_millis(200);
 
 /// How long a report is tried for, counted from when its newest part was taken.
 const DELIVERY_BOUND: Duration = Duration::from_secs(600);
-
-/// The pause after the first failure; it doubles with each further one.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-
-/// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
-/// The longest pause while the service ends.
-const ENDING_PAUSE: Duration = Duration::from_millis(500);
-
-/// Why a report was not taken by its destination.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// It may be taken later.
-    Later(String),
-    /// It will never be taken.
-    Never(String),
-}
 
 /// Where reports go.
 #[async_trait]
@@ -162,7 +145,7 @@ impl Queue {
 impl Inner {
     async fn deliver(self: Arc<Self>, uid: Uid) {
         let mut failures = 0;
-        self.pause(QUIET, Duration::ZERO).await;
+        pause(&self.ending, QUIET, Duration::ZERO).await;
         loop {
             // Never closed.
             let turn = self.turns.acquire().await;
@@ -172,29 +155,24 @@ impl Inner {
             let outcome = self.destination.put(&uid, body.clone()).await;
             drop(turn);
             match outcome {
-                Err(Refusal::Later(reason)) if taken_at.elapsed() < DELIVERY_BOUND => {
+                Err(Refusal::Later { reason, after }) if taken_at.elapsed() < DELIVERY_BOUND => {
                     tracing::debug!(%uid, reason, "a report will be tried again");
                     self.put_back(&uid, body, taken_at);
-                    self.pause(pause_after(failures), ENDING_PAUSE).await;
+                    pause(&self.ending, pause_after(failures, after), ENDING_PAUSE).await;
                     failures += 1;
                     continue;
                 }
-                Err(Refusal::Later(reason) | Refusal::Never(reason)) => {
+                Err(Refusal::Later { reason, .. } | Refusal::Never(reason)) => {
                     tracing::warn!(%uid, reason, "a report is dropped: SAGE3 did not take it");
+                }
+                Err(Refusal::Gone) => {
+                    tracing::warn!(%uid, "a report is dropped: SAGE3 does not have the app any more");
                 }
                 Ok(()) => {}
             }
             failures = 0;
             self.waiting().bytes -= body.len();
-            self.pause(QUIET, Duration::ZERO).await;
-        }
-    }
-
-    /// Waits, and less when the service ends.
-    async fn pause(&self, usual: Duration, ending: Duration) {
-        tokio::select! {
-            () = sleep(usual) => {}
-            () = async { self.ending.cancelled().await; sleep(ending).await } => {}
+            pause(&self.ending, QUIET, Duration::ZERO).await;
         }
     }
 
@@ -238,15 +216,6 @@ impl Inner {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The pause after a failure that had this many before it: doubled each time, and at random up to a half shorter, so that
-/// not all come back at once.
-fn pause_after(failures: u32) -> Duration {
-    let longest = FIRST_PAUSE
-        .saturating_mul(2_u32.saturating_pow(failures))
-        .min(LONGEST_PAUSE);
-    longest.mul_f64(rand::random_range(0.5..=1.0))
 }
 
 /// Two JSON objects as one; of each key, the newer value counts.

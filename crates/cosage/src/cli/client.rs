@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::failure::Failure;
 use super::output::{indented, plain};
+use crate::delivery::cause;
 use crate::desktop::Uid;
 use crate::text::{did_you_mean, nearest};
 
@@ -267,26 +268,6 @@ pub(super) fn parse_base(text: &str) -> Result<Url, Failure> {
 
 pub(super) fn broken(error: reqwest::Error) -> CallError {
     CallError::Broken(cause(&error))
-}
-
-/// The innermost of an error's causes, which is the one that says what happened.
-pub(super) fn cause(error: &reqwest::Error) -> String {
-    let mut text = String::new();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = inner.to_string();
-        source = inner.source();
-    }
-    if error.is_timeout() {
-        "it took too long".to_owned()
-    } else if text.is_empty() {
-        // Without the address, which may have a password in it.
-        error
-            .to_string()
-            .replace(error.url().map_or("", Url::as_str), "")
-    } else {
-        text
-    }
 }
 
 /// Whether the other side ended a connection that there was.

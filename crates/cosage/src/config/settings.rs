@@ -1,8 +1,9 @@
 //! The one table of settings.
 
 use super::values::{
-    address, address_or_off, boolean, bound, bytes, count, count_or_none, docker_host, docker_name,
-    duration, log_filter, networks, origins, path, port, secret, server, timer, url_template, word,
+    address, address_or_off, addresses, boolean, bound, bytes, count, count_or_none, docker_host,
+    docker_name, duration, kinds, log_filter, networks, origins, path, port, secret, server,
+    signer, timer, url_template, word,
 };
 use super::{Config, EngineKind, LogFormat, Profile, Reach};
 use crate::catalog::{FirstViewer, Undeclared};
@@ -81,7 +82,7 @@ const fn setting(
 use DefaultValue::{Text, Words};
 
 /// All settings, in the order of the reference. The profile is the first, because others follow from it.
-pub static SETTINGS: [Setting; 36] = [
+pub static SETTINGS: [Setting; 39] = [
     setting(
         "COSAGE_PROFILE",
         "none|sage3",
@@ -461,6 +462,42 @@ pub static SETTINGS: [Setting; 36] = [
             },
         )
     },
+    Setting {
+        presentation: Presentation::Secret,
+        ..setting(
+            "COSAGE_WEBHOOKS",
+            "URLS",
+            Words("none"),
+            "Addresses that events are posted to, separated by commas. They are never shown, because they may hold tokens.",
+            |config, text| {
+                config.webhooks = addresses(text)?;
+                Ok(())
+            },
+        )
+    },
+    Setting {
+        presentation: Presentation::Secret,
+        ..setting(
+            "COSAGE_WEBHOOK_SECRET",
+            "TEXT",
+            Words("none"),
+            "What those are signed with: whsec_ and 24 to 64 random bytes in base64; or several, separated by commas, each of which signs. It is never shown or logged.",
+            |config, text| {
+                config.webhook_secret = Some(signer(text)?);
+                Ok(())
+            },
+        )
+    },
+    setting(
+        "COSAGE_WEBHOOK_EVENTS",
+        "EVENTS",
+        Text("created,ready,viewer_joined,viewer_left,idle,stopping,gone,failed,picture,report"),
+        "Which events are posted, separated by commas; there is also progress.",
+        |config, text| {
+            config.webhook_events = kinds(text)?;
+            Ok(())
+        },
+    ),
     setting(
         "ENVIRONMENT",
         "NAME",

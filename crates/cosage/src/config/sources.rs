@@ -462,6 +462,13 @@ fn compare(config: &Config, effective: &[Effective], errors: &mut Vec<SettingErr
                 .to_owned(),
         );
     }
+    if !config.webhooks.is_empty() && config.webhook_secret.is_none() {
+        problem(
+            "COSAGE_WEBHOOK_SECRET",
+            "COSAGE_WEBHOOKS needs a secret to sign with; set COSAGE_WEBHOOK_SECRET to what `echo whsec_$(openssl rand -base64 32)` prints"
+                .to_owned(),
+        );
+    }
 }
 
 /// What the table's defaults are written over; settings without one stay as they are here.
@@ -503,6 +510,9 @@ fn blank() -> Config {
         log_format: LogFormat::Auto,
         sage3_server: None,
         token: None,
+        webhooks: Vec::new(),
+        webhook_secret: None,
+        webhook_events: Vec::new(),
         environment: String::new(),
     }
 }

@@ -291,9 +291,49 @@ fn each_mistake_is_one_line_with_its_place_and_what_would_be_right() {
             "sage3.example.org",
             "the address of a server",
         ),
+        (
+            "COSAGE_WEBHOOKS",
+            "https://a.example, b.example/token",
+            "number 2 of the list is not the address of a web server, such as https://",
+        ),
+        (
+            "COSAGE_WEBHOOKS",
+            "https://a.example",
+            "set COSAGE_WEBHOOK_SECRET to what `echo whsec_",
+        ),
+        (
+            "COSAGE_WEBHOOK_SECRET",
+            "s3cret",
+            "number 1 of the list does not start with whsec_; write what",
+        ),
+        (
+            "COSAGE_WEBHOOK_SECRET",
+            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw,whsec_c2hvcnQ=",
+            "number 2 of the list has 5 bytes, and must have 24 to 64; write what",
+        ),
+        (
+            "COSAGE_WEBHOOK_SECRET",
+            ",",
+            "number 1 of the list is missing",
+        ),
+        (
+            "COSAGE_WEBHOOK_EVENTS",
+            "created,redy",
+            "'redy' (did you mean 'ready'?) is not one of: created, progress, ready",
+        ),
+        (
+            "COSAGE_WEBHOOK_EVENTS",
+            ", ,",
+            "there is no event in the list; name some of: created",
+        ),
     ] {
         let message = Case::environment(&[(variable, text)]).problem();
-        assert!(message.starts_with(&format!("{variable}: ")), "{message}");
+        // What has to be set with it is the place to put that right.
+        let place = match (variable, text) {
+            ("COSAGE_WEBHOOKS", "https://a.example") => "COSAGE_WEBHOOK_SECRET",
+            _ => variable,
+        };
+        assert!(message.starts_with(&format!("{place}: ")), "{message}");
         assert!(
             message.contains(expected),
             "{variable}={text} gave {message}"
@@ -389,6 +429,44 @@ fn the_token_is_never_shown() {
         .find(|setting| setting.variable == "TOKEN")
         .expect("a setting");
     assert_eq!(token.flag(), None);
+}
+
+#[test]
+fn webhooks_are_lists_and_never_shown() {
+    let case = Case {
+        environment: Case::environment(&[(
+            "COSAGE_WEBHOOK_SECRET",
+            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        )])
+        .environment,
+        ..Case::file(
+            "webhooks = [\"https://name:s3cret@a.example/s3cret?s3cret\", \"http://b.example:8080\"]\nwebhook_events = [\"progress\", \"report\"]",
+        )
+    };
+    let (config, effective) = case.resolve_as(User::Ordinary).expect("good");
+    let shown: Vec<_> = config.webhooks.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["https://a.example", "http://b.example:8080"]);
+    assert_eq!(config.webhook_events, [Kind::Progress, Kind::Report]);
+    assert!(config.webhook_secret.is_some());
+    for shown in [format!("{config:?}"), format!("{effective:?}")] {
+        assert!(
+            !shown.contains("s3cret") && !shown.contains("MfKQ9r8"),
+            "{shown}"
+        );
+    }
+    for wrong in [
+        ("COSAGE_WEBHOOKS", "name:s3cret@a.example/s3cret"),
+        ("COSAGE_WEBHOOK_SECRET", "whsec_s3cret"),
+    ] {
+        let problem = Case::environment(&[wrong]).problem();
+        assert!(!problem.contains("s3cret"), "{problem}");
+    }
+    // Everything there is, without what comes several times a second.
+    let quiet = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Progress);
+    assert_eq!(
+        Case::default().config().webhook_events,
+        quiet.collect::<Vec<_>>()
+    );
 }
 
 proptest! {

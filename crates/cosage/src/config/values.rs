@@ -7,7 +7,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::Secret;
+use crate::desktop::events::Kind;
 use crate::text::{self, Malformed, did_you_mean, excerpt, nearest};
+use crate::webhook::{Address, Signer};
 
 fn malformed<T>(text: &str, right: &str) -> Result<T, Malformed> {
     Err(Malformed(format!("'{}' is not {right}", excerpt(text))))
@@ -222,6 +224,43 @@ pub(super) fn secret(text: &str) -> Result<Secret, Malformed> {
         "it has a character that no HTTP header can carry, such as a space or a line's end"
             .to_owned(),
     ))
+}
+
+/// The message names an address by its place in the list, because it may hold a token.
+pub(super) fn addresses(text: &str) -> Result<Vec<Address>, Malformed> {
+    (1..)
+        .zip(items(text))
+        .map(|(number, item)| {
+            item.parse().map_err(|_| {
+                Malformed(format!(
+                    "number {number} of the list is not the address of a web server, such as https://hooks.example.org/cosage (a comma within is written %2C)"
+                ))
+            })
+        })
+        .collect()
+}
+
+/// The message names a secret by its place in the list.
+pub(super) fn signer(text: &str) -> Result<Signer, Malformed> {
+    Signer::new(items(text)).map_err(|(number, wrong)| {
+        Malformed(format!(
+            "number {number} of the list {wrong}; write what `echo whsec_$(openssl rand -base64 32)` prints"
+        ))
+    })
+}
+
+pub(super) fn kinds(text: &str) -> Result<Vec<Kind>, Malformed> {
+    let words = Kind::ALL.map(|kind| (kind.word(), kind));
+    let kinds: Vec<Kind> = items(text)
+        .map(|item| word(item, &words))
+        .collect::<Result<_, _>>()?;
+    if kinds.is_empty() {
+        let names = words.map(|(name, _)| name).join(", ");
+        return Err(Malformed(format!(
+            "there is no event in the list; name some of: {names}"
+        )));
+    }
+    Ok(kinds)
 }
 
 pub(super) fn log_filter(text: &str) -> Result<String, Malformed> {

@@ -4,10 +4,14 @@
 //! and the last of them are remembered, so that a listener who was away can go on where it was.
 //! A listener is no more than a position in that memory: one that does not keep up finds its place
 //! taken by newer events, is told so, and costs nobody anything.
+//!
+//! What the applications inside report is told in the same order. Reports may be large, so that fewer of them are
+//! remembered than of the events that carry them.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +20,9 @@ use super::view::{Phase, View};
 
 /// How many events are remembered.
 pub const REMEMBERED: usize = 4096;
+
+/// How many bytes of reports are remembered.
+const REPORTS_MAX: usize = 64 << 20;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +47,42 @@ pub enum Kind {
     Failed,
     /// A new last picture of it is kept.
     Picture,
+    /// Its application reports something.
+    Report,
+}
+
+impl Kind {
+    /// All there are.
+    pub const ALL: [Self; 11] = [
+        Self::Created,
+        Self::Progress,
+        Self::Ready,
+        Self::ViewerJoined,
+        Self::ViewerLeft,
+        Self::Idle,
+        Self::Stopping,
+        Self::Gone,
+        Self::Failed,
+        Self::Picture,
+        Self::Report,
+    ];
+
+    /// What it is called outside.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Progress => "progress",
+            Self::Ready => "ready",
+            Self::ViewerJoined => "viewer_joined",
+            Self::ViewerLeft => "viewer_left",
+            Self::Idle => "idle",
+            Self::Stopping => "stopping",
+            Self::Gone => "gone",
+            Self::Failed => "failed",
+            Self::Picture => "picture",
+            Self::Report => "report",
+        }
+    }
 }
 
 /// One event.
@@ -52,8 +95,18 @@ pub struct Event {
     /// When.
     pub at: Timestamp,
     /// What became of the desktop. Where several things happened at once, all of them show the
-    /// same.
+    /// same. With [`Kind::Report`], it may be older than what the event before shows.
     pub view: Arc<View>,
+    /// With [`Kind::Report`], what is reported, as long as it is remembered.
+    report: Option<Weak<Bytes>>,
+}
+
+impl Event {
+    /// What the application reports, a JSON object; `None` when it is not remembered any more, and when this is no
+    /// [`Kind::Report`].
+    pub fn report(&self) -> Option<Arc<Bytes>> {
+        self.report.as_ref()?.upgrade()
+    }
 }
 
 /// What a listener hears.
@@ -78,6 +131,9 @@ struct Log {
     events: VecDeque<Arc<Event>>,
     /// The number of the newest event.
     last: u64,
+    /// What the newest reports are, at most [`REPORTS_MAX`] bytes and one for each event.
+    reports: VecDeque<Arc<Bytes>>,
+    report_bytes: usize,
 }
 
 /// Somebody who listens.
@@ -88,11 +144,13 @@ pub struct Listener {
     position: u64,
     /// Whether it has yet to hear that events are lost.
     missed: bool,
+    /// Lets it go.
+    closing: CancellationToken,
 }
 
 impl Events {
     /// Nothing has happened yet. All listeners are let go when `closing` is cancelled.
-    pub(super) fn new(closing: CancellationToken) -> Self {
+    pub(crate) fn new(closing: CancellationToken) -> Self {
         Self {
             boot: format!("{:016x}", rand::random::<u64>()),
             log: Mutex::default(),
@@ -115,7 +173,16 @@ impl Events {
     }
 
     /// Tells one thing. Never waits for a listener.
-    pub(super) fn publish(&self, kind: Kind, view: &Arc<View>) {
+    pub(crate) fn publish(&self, kind: Kind, view: &Arc<View>) {
+        self.tell(kind, view, None);
+    }
+
+    /// Tells what an application reports, a JSON object. Never waits for a listener.
+    pub(super) fn publish_report(&self, view: &Arc<View>, report: Bytes) {
+        self.tell(Kind::Report, view, Some(Arc::new(report)));
+    }
+
+    fn tell(&self, kind: Kind, view: &Arc<View>, report: Option<Arc<Bytes>>) {
         let mut log = self.lock();
         log.last += 1;
         let event = Event {
@@ -123,7 +190,11 @@ impl Events {
             kind,
             at: Timestamp::now(),
             view: Arc::clone(view),
+            report: report.as_ref().map(Arc::downgrade),
         };
+        if let Some(report) = report {
+            log.remember(report);
+        }
         log.events.push_back(Arc::new(event));
         let oldest = (log.events.len() > REMEMBERED).then(|| log.events.pop_front());
         drop(log);
@@ -136,6 +207,15 @@ impl Events {
     /// remembered any more, or none is given: then what is known so far has to be read elsewhere, and
     /// [`Heard::Missed`] comes first.
     pub fn listen(self: &Arc<Self>, after: Option<u64>) -> Listener {
+        self.listen_until(after, self.closing.clone())
+    }
+
+    /// The same, for a listener that is let go by a token of its own: it may hear what happens while the service ends.
+    pub fn listen_until(
+        self: &Arc<Self>,
+        after: Option<u64>,
+        closing: CancellationToken,
+    ) -> Listener {
         // Before the look at the numbers, so that it wakes the listener up for later ones.
         let published = self.published.subscribe();
         let log = self.lock();
@@ -145,6 +225,7 @@ impl Events {
             published,
             position: known.unwrap_or(log.last),
             missed: known.is_none(),
+            closing,
         }
     }
 
@@ -160,6 +241,18 @@ impl Log {
         number <= self.last && self.last - number <= self.events.len() as u64
     }
 
+    /// Keeps a report in place of older ones, so that large ones push out no events.
+    fn remember(&mut self, report: Arc<Bytes>) {
+        self.report_bytes += report.len();
+        self.reports.push_back(report);
+        while self.report_bytes > REPORTS_MAX || self.reports.len() > REMEMBERED {
+            let Some(oldest) = self.reports.pop_front() else {
+                return;
+            };
+            self.report_bytes -= oldest.len();
+        }
+    }
+
     /// The event with this number, if it is there.
     fn event(&self, number: u64) -> Option<&Arc<Event>> {
         let newer = usize::try_from(self.last.checked_sub(number)?).ok()?;
@@ -168,29 +261,30 @@ impl Log {
 }
 
 impl Listener {
-    /// The next thing to hear; `None` when the service ends. Nothing is lost when the future is
+    /// The next thing to hear; `None` when the listener is let go. Nothing is lost when the future is
     /// dropped.
     pub async fn next(&mut self) -> Option<Heard> {
         loop {
-            if self.events.closing.is_cancelled() {
+            if self.closing.is_cancelled() {
                 return None;
             }
-            if std::mem::take(&mut self.missed) {
-                return Some(Heard::Missed);
-            }
             self.published.mark_unchanged();
-            if let Some(heard) = self.look() {
+            if let Some(heard) = self.next_known() {
                 return Some(heard);
             }
             tokio::select! {
-                () = self.events.closing.cancelled() => return None,
+                () = self.closing.cancelled() => return None,
                 // It cannot fail: the sender is held here.
                 _ = self.published.changed() => {}
             }
         }
     }
 
-    fn look(&mut self) -> Option<Heard> {
+    /// The next thing to hear, if it has happened, also after the listener is let go.
+    pub fn next_known(&mut self) -> Option<Heard> {
+        if std::mem::take(&mut self.missed) {
+            return Some(Heard::Missed);
+        }
         let log = self.events.lock();
         if !log.remembers(self.position) {
             self.position = log.last;

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -372,6 +373,14 @@ impl Manager {
     /// What happens to them.
     pub fn events(&self) -> &Arc<Events> {
         &self.shared.events
+    }
+
+    /// Tells whoever listens what a desktop's application reports, a JSON object. A desktop that is forgotten meanwhile
+    /// is of interest to nobody.
+    pub fn tell_report(&self, uid: &Uid, report: Bytes) {
+        if let Some(view) = self.view(uid) {
+            self.shared.events.publish_report(&view, report);
+        }
     }
 
     /// The last `lines` lines (at most [`LOG_LINES_MAX`]) of the desktop's running instance.

@@ -21,6 +21,7 @@ use crate::gateway::GatewaySettings;
 use crate::pictures::{Album, AlbumError};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreError};
+use crate::webhook::{self, Webhooks};
 
 /// The seccomp profile of apps that sandbox their own content.
 const SECCOMP: &str = include_str!("../../../../images/seccomp.json");
@@ -41,8 +42,8 @@ pub enum ComposeError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// The TLS library could not be set up.
-    #[error("callbacks to SAGE3 cannot be set up: {0}")]
-    Callbacks(#[from] reqwest::Error),
+    #[error("callbacks to SAGE3 and webhooks cannot be set up: {0}")]
+    Deliveries(#[from] reqwest::Error),
     /// A listener could not be opened.
     #[error("{setting}: cannot listen on {address}: {reason}")]
     Listen {
@@ -84,6 +85,14 @@ pub async fn compose(config: &Config) -> Result<Service, ComposeError> {
         server,
         token: config.token.as_ref().map(|token| token.reveal().to_owned()),
     });
+    let webhooks = config
+        .webhook_secret
+        .clone()
+        .map(|signer| webhook::Settings {
+            addresses: config.webhooks.clone(),
+            kinds: config.webhook_events.clone(),
+            signer,
+        });
     Ok(Service {
         engine: Arc::new(WithRemotes::new(containers, config.remote_networks.clone())),
         store,
@@ -109,6 +118,7 @@ pub async fn compose(config: &Config) -> Result<Service, ComposeError> {
             ..GatewaySettings::default()
         },
         callbacks: Callbacks::new(sage3)?,
+        webhooks: Webhooks::new(webhooks)?,
         stream_url_template: config.stream_url_template.clone(),
         origins: AllowedOrigins::new(config.allowed_origins.iter().map(String::as_str)),
         upload_max: config.upload_max,

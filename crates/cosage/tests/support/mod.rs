@@ -24,6 +24,7 @@ use cosage::pictures::Album;
 use cosage::server::{self, Listeners, Service};
 use cosage::store::Store;
 use cosage::store::memory::MemoryStore;
+use cosage::webhook::{self, Webhooks};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -150,6 +151,7 @@ pub(crate) struct Options {
     pub(crate) remote_networks: Vec<String>,
     pub(crate) upload_max: u64,
     pub(crate) sage3: Option<SocketAddr>,
+    pub(crate) webhooks: Option<webhook::Settings>,
 }
 
 impl Default for Options {
@@ -164,6 +166,7 @@ impl Default for Options {
             remote_networks: Vec::new(),
             upload_max: 1 << 32,
             sage3: None,
+            webhooks: None,
         }
     }
 }
@@ -233,6 +236,7 @@ impl World {
             },
             gateway: GatewaySettings::default(),
             callbacks: Callbacks::new(sage3).unwrap(),
+            webhooks: Webhooks::new(options.webhooks).unwrap(),
             stream_url_template: "/stream/{port}/vnc".to_owned(),
             origins: AllowedOrigins::new(options.origins.iter().map(String::as_str)),
             upload_max: options.upload_max,

@@ -1,8 +1,10 @@
 use std::collections::VecDeque;
 
 use serde_json::json;
+use tokio::time::sleep;
 
 use super::*;
+use crate::delivery::LONGEST_PAUSE;
 
 /// A destination that records what it is sent, and answers as it is told: then with success.
 #[derive(Clone, Default)]
@@ -43,7 +45,10 @@ impl Recorder {
 }
 
 fn later() -> Refusal {
-    Refusal::Later("503".into())
+    Refusal::Later {
+        reason: "503".into(),
+        after: None,
+    }
 }
 
 fn take(queue: &Queue, uid: &str, report: &Value) -> Result<(), Full> {

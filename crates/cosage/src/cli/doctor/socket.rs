@@ -12,7 +12,8 @@ use tokio::time::timeout;
 use tokio_websockets::{ClientBuilder, Message, WebSocketStream};
 
 use super::checks::Answer;
-use crate::cli::client::{CallError, Client, cause};
+use crate::cli::client::{CallError, Client};
+use crate::delivery::cause;
 
 /// How long an answer may take.
 const ANSWER_BOUND: Duration = Duration::from_secs(15);

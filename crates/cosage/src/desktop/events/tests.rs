@@ -163,6 +163,50 @@ async fn who_has_no_place_in_the_memory_is_told_so() {
     assert_eq!(events.lock().events.len(), REMEMBERED);
 }
 
+#[tokio::test]
+async fn large_reports_push_out_older_reports_and_no_events() {
+    let (events, view) = (events(), Arc::new(view()));
+    events.publish(Kind::Created, &view);
+    let large = Bytes::from(vec![b' '; REPORTS_MAX / 4]);
+    for _ in 0..6 {
+        events.publish_report(&view, large.clone());
+    }
+    let mut listener = events.listen(Some(0));
+    let mut remembered = Vec::new();
+    for number in 1..=7 {
+        let Some(Heard::Event(event)) = listener.next().await else {
+            panic!("event {number} is lost");
+        };
+        assert_eq!(event.number, number);
+        remembered.push(event.report().is_some());
+    }
+    assert_eq!(remembered, [false, false, false, true, true, true, true]);
+
+    // Small ones, of which there are no more than events.
+    for _ in 0..REMEMBERED {
+        events.publish_report(&view, Bytes::from_static(b"{}"));
+    }
+    let log = events.lock();
+    assert_eq!(log.reports.len(), REMEMBERED);
+    assert_eq!(log.report_bytes, REMEMBERED * 2);
+}
+
+#[tokio::test]
+async fn who_has_a_token_of_its_own_hears_what_happens_while_the_service_ends() {
+    let (closing, own) = (CancellationToken::new(), CancellationToken::new());
+    let events = Arc::new(Events::new(closing.clone()));
+    let mut listener = events.listen_until(Some(0), own.clone());
+    closing.cancel();
+    let view = Arc::new(view());
+    events.publish(Kind::ViewerLeft, &view);
+    assert_eq!(number(&mut listener).await, Some(1));
+    events.publish(Kind::Idle, &view);
+    own.cancel();
+    assert!(listener.next().await.is_none());
+    assert!(matches!(listener.next_known(), Some(Heard::Event(event)) if event.number == 2));
+    assert!(listener.next_known().is_none());
+}
+
 #[tokio::test(start_paused = true)]
 async fn everybody_is_let_go_when_the_service_ends() {
     let closing = CancellationToken::new();
