@@ -115,6 +115,22 @@ impl KeyTable {
         Err(KeyError::Exhausted(keys))
     }
 
+    /// Gives `uid` the key of the port at which the desktop's own container is published, if it is of the range and
+    /// free: the engine holds the port as long as the container runs.
+    pub fn lease_published(self: &Arc<Self>, uid: &Uid, key: StreamKey) -> Option<KeyLease> {
+        let mut inner = self.write();
+        if !self.range.contains(&key.0) || inner.held.contains_key(&key) {
+            return None;
+        }
+        inner.held.insert(key, uid.clone());
+        Some(KeyLease {
+            key,
+            table: Arc::clone(self),
+            // An engine that publishes ports by the kernel's rules alone leaves it to be bound.
+            _ports: reserve(key.0).unwrap_or_default(),
+        })
+    }
+
     /// Whose key it is.
     pub fn holder(&self, key: StreamKey) -> Option<Uid> {
         self.read().held.get(&key).cloned()
