@@ -337,6 +337,35 @@ async fn an_old_image_that_ends_when_nobody_looks_went_idle() {
 }
 
 #[tokio::test]
+async fn one_that_ends_while_it_is_adopted_went_idle_or_is_started_for_whoever_waits() {
+    for somebody_waits in [false, true] {
+        let world = World::new();
+        // Long enough for it to be seen on its way, and no longer than a handshake may take.
+        world.control().set_banner_delay(Duration::from_millis(700));
+        leave_since(&world, "collab-vm-wall", 60, "60").await;
+        world.control().set_banner_delay(Duration::ZERO);
+        let service = adopting(&world).await;
+        service
+            .wait_until("wall", |desktop| desktop["status"] == "starting")
+            .await;
+        if somebody_waits {
+            let ended = async {
+                // The request is on its way, or there already.
+                tokio::task::yield_now().await;
+                world.control().end_stranger("collab-vm-wall");
+            };
+            let (url, ()) = tokio::join!(service.ensure("wall", "old"), ended);
+            look(&service, &url).await;
+            assert_eq!(world.control().starts(), 1);
+        } else {
+            world.control().end_stranger("collab-vm-wall");
+            assert_eq!(asleep(&service, "wall").await["ended"], "idle");
+            assert_eq!(world.control().starts(), 0);
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_old_image_that_ends_under_a_viewer_crashed_and_is_started_again() {
     let world = World::new();
     leave_since(&world, "collab-vm-wall", 60, "30").await;

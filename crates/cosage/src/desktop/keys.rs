@@ -251,6 +251,22 @@ mod tests {
     }
 
     #[test]
+    fn a_port_that_the_desktops_own_container_has_is_its_key() {
+        let published = TcpListener::bind("0.0.0.0:21051").unwrap();
+        let table = table(21_050, 2);
+        let key = StreamKey(21_051);
+        let lease = table.lease_published(&uid("a"), key).unwrap();
+        assert_eq!((lease.key(), table.holder(key)), (key, Some(uid("a"))));
+        assert!(table.lease_published(&uid("b"), key).is_none());
+        let outside = table.lease_published(&uid("b"), StreamKey(80));
+        assert!(outside.is_none());
+        // The container ends, and the desktop gets its key back when it starts again.
+        drop((lease, published));
+        let again = table.lease(&uid("a"), Some(key), None).unwrap();
+        assert_eq!(again.key(), key);
+    }
+
+    #[test]
     fn nobody_else_can_take_a_held_port() {
         let table = table(21_020, 1);
         let lease = table.lease(&uid("a"), None, None).unwrap();

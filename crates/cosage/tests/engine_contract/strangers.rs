@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cosage::desktop::{StreamKey, Uid};
+use cosage::engine::docker::{DockerSettings, Reach};
 use cosage::engine::legacy::Stranger;
 use cosage::engine::{
     Endpoint, Engine, EngineError, EngineEvent, Found, Instance, Presence, Protocol,
 };
 use futures_util::StreamExt;
 
-use super::{Subject, eventually, look, start};
+use super::docker::{self, TINY, docker};
+use super::{Fixture, Subject, eventually, look, run, start};
 
 pub(super) async fn a_stranger_is_shown_and_left_alone(subject: Subject) {
     let engine = subject.engine();
@@ -101,6 +103,48 @@ pub(super) async fn the_end_of_an_adopted_stranger_is_reported(subject: Subject)
     );
     assert_eq!(engine.stop(&instance.id, Duration::ZERO).await, Ok(()));
     assert_eq!(engine.list().await, Ok(vec![]));
+}
+
+#[tokio::test]
+async fn a_stranger_is_dialled_where_the_service_reaches_its_desktops() {
+    let Some(fixture) = docker::fixture().await else {
+        return;
+    };
+    run(fixture.clone(), async {
+        let name = |word: &str| format!("{}-{word}", fixture.run);
+        let mark = format!("cosage.contract={}", fixture.run);
+        // Both go by themselves when they end, as containers may.
+        let line = ["run", "--detach", "--rm", "--label", &mark, "--name"];
+        let published = name("published");
+        let publish = [&published, "--publish", "5900", TINY];
+        docker(&[&line[..], &publish].concat()).await;
+        let hidden = name("hidden");
+        docker(&[&line[..], &[&hidden, TINY]].concat()).await;
+        for reach in [Reach::Direct, Reach::Published] {
+            let engine = fixture.connect(DockerSettings {
+                reach,
+                ..fixture.settings()
+            });
+            let strangers = engine.strangers(&fixture.base_name()).await.unwrap();
+            assert_eq!(strangers.len(), 2, "{strangers:?}");
+            let (hidden, published) = (&strangers[0], &strangers[1]);
+            let address = published.reach(5900).unwrap();
+            assert_eq!(address.ip().is_loopback(), reach == Reach::Published);
+            assert_eq!(hidden.reach(5900).is_some(), reach == Reach::Direct);
+            assert!(published.published[&5900].ip().is_loopback());
+            look(&adopted_from(published)).await;
+        }
+        let engine = fixture.engine();
+        for stranger in engine.strangers(&fixture.base_name()).await.unwrap() {
+            let instance = adopted_from(&stranger);
+            engine.adopt(&instance);
+            let grace = Duration::from_secs(5);
+            assert_eq!(engine.stop(&instance.id, grace).await, Ok(()));
+        }
+        assert_eq!(engine.list().await, Ok(vec![]));
+        assert!(!fixture.stranger_runs(&published).await);
+    })
+    .await;
 }
 
 async fn adopt(engine: &dyn Engine, subject: &Subject) -> Instance {
