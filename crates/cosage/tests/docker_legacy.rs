@@ -31,6 +31,7 @@ pull = "never"
 legacy_environment = true
 idle = "10m"
 first_viewer = "10m"
+stop_grace = "2s"
 
 [app.old.stream.vnc]
 port = 2222
@@ -57,7 +58,11 @@ title = "Theme"
 fn scene() -> Option<Scene> {
     let scene = Scene::new()?;
     scene.write_catalog(APP);
-    scene.docker(&["image", "inspect", "--format", "{{.Id}}", IMAGE]);
+    let image = scene.try_docker(&["image", "inspect", "--format", "{{.Id}}", IMAGE]);
+    assert!(
+        image.is_ok(),
+        "image {IMAGE} is missing; build it with images/build --test"
+    );
     Some(scene)
 }
 
@@ -103,7 +108,15 @@ fn log(scene: &Scene) -> String {
 
 #[tokio::test]
 async fn an_old_image_runs_unchanged() {
-    let Some(scene) = scene() else { return };
+    let Some(mut scene) = scene() else { return };
+    // Where containers reach the host.
+    let host = "host.docker.internal";
+    let entry = format!("{host}:host-gateway");
+    let resolve = ["--entrypoint", "getent", IMAGE, "hosts", host];
+    let hosts = scene.docker(&[&["run", "--rm", "--add-host", &entry][..], &resolve].concat());
+    let address = hosts.split_whitespace().next().unwrap();
+    let port = scene.address.port();
+    scene.set("COSAGE_CALLBACK_LISTEN", &format!("{address}:{port}"));
     let service = scene.serve().await;
     let reply = service
         .post("a", r#"{"vm": "old", "env": {"CALLBACK_ID": "a"}}"#)
@@ -125,14 +138,23 @@ async fn an_old_image_runs_unchanged() {
 
     let container = scene.container_name("a");
     let inside = |script: &str| scene.docker(&["exec", &container, "bash", "-c", script]);
-    let port = service.address.port();
     let address = inside("echo $CALLBACK_URL");
     let plain = format!("http://host.docker.internal:{port}/api/vm/cb/a?secret=");
     assert!(address.starts_with(&plain), "{address}");
     assert_eq!(inside("echo $CALLBACK_ID"), "a");
     // Twice ten minutes and one more.
     assert_eq!(inside("echo $WS_TIMEOUT"), "1260");
-    assert!(!inside("getent hosts host.docker.internal").is_empty());
+    // It reports by the address that it got, and by no other.
+    let report = |url: &str| {
+        inside(&format!(
+            r#"url={url}
+            exec 3<> /dev/tcp/host.docker.internal/{port}
+            printf 'POST /%s HTTP/1.1\r\nHost: host\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}' "${{url#*//*/}}" >&3
+            head --lines 1 <&3"#
+        ))
+    };
+    assert!(report("$CALLBACK_URL").contains(" 202 "));
+    assert!(report("${CALLBACK_URL%?secret*}").contains(" 403 "));
 
     let reply = service.post("b", r#"{"vm": "old"}"#).await;
     assert_eq!(reply.status, 200, "{reply:?}");
@@ -232,6 +254,24 @@ async fn an_old_image_that_ends_when_nobody_looks_went_idle_and_comes_back() {
     assert_eq!(state(&scene, "wall"), None, "nothing is left of it");
     let url = service.ensure("wall", "old").await;
     service.see(&url).await;
+}
+
+/// So the last picture is taken of what still runs.
+#[tokio::test]
+async fn the_services_own_clock_is_the_first() {
+    let Some(scene) = scene() else { return };
+    scene.write_catalog(&APP.replacen("idle = \"10m\"", "idle = \"1s\"", 1));
+    let service = scene.serve().await;
+    let url = service.ensure("a", "old").await;
+    drop(service.see(&url).await);
+    let desktop = service
+        .until("a", "nobody looks at it", |desktop| {
+            desktop["status"] == "asleep"
+        })
+        .await;
+    assert_eq!(desktop["ended"], "idle", "{desktop}");
+    assert!(desktop["picture"].is_string(), "{desktop}");
+    assert!(!log(&scene).contains("ended by itself"));
 }
 
 /// A viewer that comes just when the image ends is held and gets the next instance: SAGE3's never asks again.
