@@ -106,6 +106,20 @@ fn log(scene: &Scene) -> String {
     std::fs::read_to_string(scene.path("service.log")).unwrap()
 }
 
+/// What `cosage doctor` finds.
+fn doctor(scene: &Scene, service: &Service) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_cosage"))
+        .args(["doctor", "--url", &format!("http://{}", service.address)])
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("CONTAINER_BASE_NAME", format!("{}-", scene.name))
+        .env("COSAGE_CATALOG", scene.path("catalog.toml"))
+        .env("COSAGE_DATA_DIR", scene.path("data"))
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
 #[tokio::test]
 async fn an_old_image_runs_unchanged() {
     let Some(mut scene) = scene() else { return };
@@ -181,16 +195,7 @@ async fn what_the_old_service_left_goes_on_until_it_is_stopped() {
     // Without the setting nobody is touched, and the operator is told of it.
     let service = scene.serve().await;
     assert_eq!(service.get("/api/vm/wall").await.status, 404);
-    let output = Command::new(env!("CARGO_BIN_EXE_cosage"))
-        .args(["doctor", "--url", &format!("http://{}", service.address)])
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("CONTAINER_BASE_NAME", format!("{}-", scene.name))
-        .env("COSAGE_CATALOG", scene.path("catalog.toml"))
-        .env("COSAGE_DATA_DIR", scene.path("data"))
-        .output()
-        .unwrap();
-    let doctor = String::from_utf8(output.stdout).unwrap();
+    let doctor = crate::doctor(&scene, &service);
     assert!(
         doctor.contains(&scene.container_name("wall")) && doctor.contains("--adopt-legacy"),
         "{doctor}"
@@ -218,6 +223,13 @@ async fn what_the_old_service_left_goes_on_until_it_is_stopped() {
             .find(|line| line.contains(&name) && line.contains("not adopted"));
         assert!(line.is_some_and(|line| line.contains(reason)), "{text}");
     }
+    // What was taken over is in nobody's way.
+    let doctor = crate::doctor(&scene, &service);
+    assert!(
+        doctor.contains(&scene.container_name("theme"))
+            && !doctor.contains(&scene.container_name("wall")),
+        "{doctor}"
+    );
     assert!(!text.contains("THEME=9"), "no value is in the log");
     assert_eq!(state(&scene, "theme").as_deref(), Some("running"));
     assert_eq!(state(&scene, "stopped").as_deref(), Some("created"));
