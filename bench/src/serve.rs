@@ -64,6 +64,7 @@ async fn gateway(
         password: None,
         callback: None,
         started_at: jiff::Timestamp::now(),
+        own_timeout: None,
     });
     let endpoint = Endpoint {
         address: upstream,

@@ -8,6 +8,7 @@ pub mod docker;
 pub mod fake;
 pub mod home;
 pub mod inventory;
+pub mod legacy;
 mod logs;
 pub mod remote;
 
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::callback::CallbackSecret;
 use self::home::{Home, HomeError};
+use self::legacy::Stranger;
 use crate::desktop::{Environment, StreamKey, Uid};
 
 /// The name of one run of a desktop; never used twice, also not over restarts of the service.
@@ -246,6 +248,8 @@ pub struct Instance {
     pub callback: Option<CallbackSecret>,
     /// When it was started.
     pub started_at: Timestamp,
+    /// How long it goes on without a client before it ends by itself, as old images do; see [`legacy::own_timeout`].
+    pub own_timeout: Option<Duration>,
 }
 
 /// What an engine holds that carries this service's labels.
@@ -403,6 +407,14 @@ pub trait Engine: Send + Sync + 'static {
     /// All instances of this service, running or not. One that is being started may show as
     /// [`Found::Remains`] until it runs.
     async fn list(&self) -> Result<Vec<Found>, EngineError>;
+
+    /// The containers that run, belong to no service, and have names that begin with `base_name`. Nothing is done to
+    /// them.
+    async fn strangers(&self, base_name: &str) -> Result<Vec<Stranger>, EngineError>;
+
+    /// Says that the service goes on with an instance that it found. A [`Stranger`]'s is one of the service's own from
+    /// then on, until it is stopped or the service ends; for one that was started here nothing changes.
+    fn adopt(&self, instance: &Instance);
 
     /// The last `lines` lines the instance wrote to its standard output and error, oldest first;
     /// at most 64 KiB. [`EngineError::Gone`] when it is not there.

@@ -40,7 +40,7 @@ use self::relay::{Framing, Relay, Start};
 use self::socket::{ClientSocket, Parts};
 use self::upgrade::{Pending, UpgradeError};
 use crate::desktop::Uid;
-use crate::desktop::lease::Lease;
+use crate::desktop::lease::{EndReason, Lease};
 use crate::engine::{Presence, Protocol};
 
 /// What an operator can change.
@@ -84,6 +84,22 @@ pub struct Gateway {
     relays: TaskTracker,
 }
 
+/// A desktop ended before a request for one of its streams was answered.
+#[derive(Debug)]
+pub struct Ended {
+    /// Why.
+    pub reason: EndReason,
+    /// The request.
+    pub upgrade: Upgrade,
+}
+
+impl IntoResponse for Ended {
+    fn into_response(self) -> Response {
+        let details = format!("{}; ask for the desktop again", Ending::Lease(self.reason));
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "desktop_ended", details).into_response()
+    }
+}
+
 /// Counts a connection for as long as it lives.
 struct Connected(Arc<Counters>);
 
@@ -105,44 +121,44 @@ impl Gateway {
     ///
     /// An instance that is a WebSocket server has to agree before the client is answered; one that
     /// does not in time is a 502 or 504. Every other failure closes the WebSocket with a reason.
-    pub async fn connect(&self, upgrade: Upgrade, lease: Lease) -> Response {
+    ///
+    /// # Errors
+    /// [`Ended`], with the request to be tried on another lease, when the desktop ends before the client was answered.
+    pub async fn connect(&self, upgrade: Upgrade, lease: Lease) -> Result<Response, Ended> {
         let gateway = self.clone();
         match lease.endpoint().protocol {
             Protocol::Rfb | Protocol::Tcp => {
                 let (response, pending) = upgrade.accept();
                 self.relays
                     .spawn(async move { gateway.terminate(pending, lease).await });
-                response
+                Ok(response)
             }
             // Its frames pass through untouched, so nothing could be kept out of them.
             Protocol::Websocket
                 if lease.endpoint().presence == Presence::Viewer
                     && !lease.standing().rights().are_full() =>
             {
-                Refusal::new(
+                Ok(Refusal::new(
                     StatusCode::CONFLICT,
                     "role_unsupported",
                     "this app's image serves WebSockets itself, so nobody can be held to looking on; only who may do \
                      everything can connect",
                 )
-                .into_response()
+                .into_response())
             }
             Protocol::Webm => {
                 let (response, pending) = upgrade.accept();
                 self.relays
                     .spawn(async move { gateway.listen(pending, lease).await });
-                response
+                Ok(response)
             }
             Protocol::Websocket => {
                 let bound = self.settings.websocket_bound;
                 let agreed = tokio::select! {
                     agreed = passthrough::open(lease.endpoint(), &upgrade, bound) => agreed,
-                    reason = lease.ended() => {
-                        let details = format!("{}; ask for the desktop again", Ending::Lease(reason));
-                        Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "desktop_ended", details))
-                    }
+                    reason = lease.ended() => return Err(Ended { reason, upgrade }),
                 };
-                match agreed {
+                Ok(match agreed {
                     Ok(mut agreed) => {
                         let (response, pending) = upgrade.accept_with(agreed.protocol.take());
                         self.relays
@@ -150,7 +166,7 @@ impl Gateway {
                         response
                     }
                     Err(refusal) => refusal.into_response(),
-                }
+                })
             }
         }
     }

@@ -239,6 +239,35 @@ fn help_names_the_flag_variable_and_default_of_every_setting() {
 }
 
 #[test]
+fn a_flag_that_says_yes_or_no_says_yes_by_itself() {
+    let value = |arguments: &[&str]| {
+        let output = cosage(&empty())
+            .args(["check", "--json"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        let value: serde_json::Value = serde_json::from_str(&text(&output.stdout)).unwrap();
+        let of = |name: &str| {
+            let settings = value["settings"].as_array().unwrap();
+            let setting = settings.iter().find(|setting| setting["name"] == name);
+            setting.unwrap()["value"].as_str().unwrap().to_owned()
+        };
+        (of("COSAGE_ADOPT_LEGACY"), of("COSAGE_MAX_DESKTOPS"))
+    };
+    let expected = |one: &str, other: &str| (one.to_owned(), other.to_owned());
+    assert_eq!(value(&[]), expected("false", "none"));
+    // Another flag behind it is not its value.
+    assert_eq!(
+        value(&["--adopt-legacy", "--max-desktops", "3"]),
+        expected("true", "3")
+    );
+    assert_eq!(
+        value(&["--adopt-legacy", "false"]),
+        expected("false", "none")
+    );
+}
+
+#[test]
 fn without_a_command_the_help_is_shown_and_the_version_is_the_packages() {
     let output = cosage(&empty()).output().unwrap();
     assert_eq!(status(&output), Some(2));

@@ -109,6 +109,20 @@ pub(super) struct ProgressBody {
     percent: Option<u8>,
 }
 
+/// Why what ran of a desktop ended.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum EndWord {
+    /// Somebody asked for it.
+    Stopped,
+    /// Nobody looked at it.
+    Idle,
+    /// It reached its maximum age.
+    MaximumAge,
+    /// Its main process ended, or the engine lost it.
+    Exited,
+}
+
 /// Everything there is to know about a desktop.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct DesktopBody<'a> {
@@ -154,6 +168,10 @@ pub(super) struct DesktopBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     picture: Option<Timestamp>,
+    /// Why what ran of it last is ending or has ended; absent while it starts or runs, and where that was before the
+    /// service was started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<EndWord>,
     /// Why its last start failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
@@ -344,8 +362,20 @@ pub(super) fn describe<'a>(app: &App, catalog: &'a Catalog, view: &'a View) -> D
         until: view.until.map(|(at, _)| at),
         because: because(view),
         picture: view.picture,
+        ended: view.ended.and_then(end_word),
         failure: view.failure.as_ref().map(ToString::to_string),
         failure_logs: view.failure.as_ref().and_then(FailReason::logs),
+    }
+}
+
+/// `None` for what ends a connection and not a desktop.
+fn end_word(reason: EndReason) -> Option<EndWord> {
+    match reason {
+        EndReason::Stopped => Some(EndWord::Stopped),
+        EndReason::Idle => Some(EndWord::Idle),
+        EndReason::MaximumAge => Some(EndWord::MaximumAge),
+        EndReason::Exited => Some(EndWord::Exited),
+        EndReason::ServiceShutdown | EndReason::ShareRevoked | EndReason::ShareExpired => None,
     }
 }
 
@@ -361,6 +391,9 @@ fn progress(progress: Progress) -> ProgressBody {
 
 fn because(view: &View) -> Cow<'static, str> {
     let words = match (view.phase, view.viewers, view.until) {
+        (Phase::Asleep, _, _) if view.ended == Some(EndReason::Idle) => {
+            "nobody looked at it, and it ended; ask for it and it starts"
+        }
         (Phase::Asleep | Phase::Forgotten, _, _) => "nothing of it runs; ask for it and it starts",
         (Phase::Starting, _, _) => "it is starting",
         (Phase::Stopping, _, _) => "it is ending",

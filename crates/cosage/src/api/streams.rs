@@ -13,9 +13,9 @@ use super::error::ApiError;
 use super::origin;
 use crate::desktop::StreamKey;
 use crate::desktop::access::Token;
-use crate::desktop::lease::Lease;
+use crate::desktop::lease::{EndReason, Lease};
 use crate::desktop::manager::DesktopError;
-use crate::gateway::Upgrade;
+use crate::gateway::{Ended, Upgrade};
 
 /// How long a request is held while its desktop starts or ends. A start has its own, usually
 /// shorter limit; this one is for what holds up the start.
@@ -53,15 +53,35 @@ pub(super) async fn connect(
         )
         .into_response();
     };
-    match timeout(HOLD, address.acquire(&app, &stream)).await {
+    match open(&app, &address, &stream, upgrade).await {
+        Ok(response) => response,
+        // It ended by itself just when it was asked for, as old images do when nobody looks. It is
+        // started again for this viewer; one that ends once more has another reason.
+        Err(Ended {
+            reason: EndReason::Exited | EndReason::Idle,
+            upgrade,
+        }) => open(&app, &address, &stream, upgrade)
+            .await
+            .unwrap_or_else(Ended::into_response),
+        Err(ended) => ended.into_response(),
+    }
+}
+
+async fn open(
+    app: &App,
+    address: &Address,
+    stream: &str,
+    upgrade: Upgrade,
+) -> Result<Response, Ended> {
+    match timeout(HOLD, address.acquire(app, stream)).await {
         Ok(Ok(lease)) => app.gateway.connect(upgrade, lease).await,
-        Ok(Err(error)) => error.into_response(),
-        Err(_) => ApiError::new(
+        Ok(Err(error)) => Ok(error.into_response()),
+        Err(_) => Ok(ApiError::new(
             StatusCode::GATEWAY_TIMEOUT,
             "start_timeout",
             "the desktop did not answer in time",
         )
-        .into_response(),
+        .into_response()),
     }
 }
 

@@ -8,10 +8,15 @@ use serde_json::Value;
 use super::{App, ContainerSource, Source};
 use crate::desktop::{Environment, StreamKey, Uid};
 use crate::engine::callback::{CALLBACK_VARIABLE, CallbackSecret};
+use crate::engine::legacy::TIMEOUT_VARIABLE;
 use crate::engine::{
     ContainerSpec, InstanceId, LaunchSpec, PullPolicy, RemoteSpec, VncPassword, Workload,
 };
 use crate::text::LONGEST;
+
+/// By how much an old image's own time-out is longer than the service's timers together. A desktop
+/// outlives a restart of the service in it, too.
+const LEGACY_SLACK: Duration = Duration::from_secs(60);
 
 /// What a launch needs beside app, uid and environment: the service's own settings.
 #[derive(Clone, Debug)]
@@ -165,16 +170,20 @@ impl App {
         &self,
         environment: &mut BTreeMap<String, String>,
     ) -> Result<Option<Uid>, LaunchError> {
-        // The image counts by itself and knows one time-out only. It is a second line behind the
-        // service's own timers, so it must not come before the later of the two.
-        let own_timeout = self
-            .timers
-            .idle
-            .zip(self.timers.first_viewer)
-            .map_or(LONGEST, |(idle, first_viewer)| idle.max(first_viewer));
+        // The image counts by itself, and not what the service counts: a URL that is handed out once
+        // more, the time until it answers, the last picture. It is the second line behind the
+        // service's own timers, for when there is no service, and must not come before them.
+        let own_timeout = self.timers.idle.zip(self.timers.first_viewer).map_or(
+            LONGEST,
+            |(idle, first_viewer)| {
+                idle.saturating_add(first_viewer)
+                    .saturating_add(LEGACY_SLACK)
+                    .min(LONGEST)
+            },
+        );
         environment.insert(
-            "WS_TIMEOUT".to_owned(),
-            whole_seconds(own_timeout).max(1).to_string(),
+            TIMEOUT_VARIABLE.to_owned(),
+            whole_seconds(own_timeout).to_string(),
         );
         match environment.get("CALLBACK_ID").map(String::as_str) {
             // An old image takes an empty CALLBACK_ID for one and would call back to nowhere.

@@ -631,11 +631,11 @@ fn old_images_get_the_old_variables() {
     let app = &catalog.apps["old"];
     assert_eq!(
         container_environment(app, json!({})),
-        BTreeMap::from([("WS_TIMEOUT".to_owned(), "15".to_owned())])
+        BTreeMap::from([("WS_TIMEOUT".to_owned(), "90".to_owned())])
     );
     assert_eq!(
         container_environment(app, json!({"CALLBACK_ID": ""})),
-        BTreeMap::from([("WS_TIMEOUT".to_owned(), "15".to_owned())])
+        BTreeMap::from([("WS_TIMEOUT".to_owned(), "90".to_owned())])
     );
     let called_back = container_environment(app, json!({"CALLBACK_ID": "desk-1"}));
     assert_eq!(called_back["CALLBACK_ID"], "desk-1");
@@ -661,18 +661,43 @@ fn old_images_get_the_old_variables() {
 }
 
 #[test]
-fn an_old_image_never_ends_before_the_services_own_timers() {
+fn an_old_image_never_ends_before_the_services_own_timers_one_after_the_other() {
     let timeout = |lines: &str| {
         let text = OLD_IMAGE.replacen("legacy", &format!("{lines}\nlegacy"), 1);
         let catalog = parse(&text).expect("a catalogue");
         container_environment(&catalog.apps["old"], json!({}))["WS_TIMEOUT"].clone()
     };
-    assert_eq!(timeout("idle = \"1500ms\""), "2");
-    assert_eq!(timeout("idle = \"30s\"\nfirst_viewer = \"2m\""), "120");
+    assert_eq!(timeout("idle = \"1500ms\""), "63");
+    assert_eq!(timeout("idle = \"30s\"\nfirst_viewer = \"2m\""), "210");
     assert_eq!(
         timeout("idle = \"never\""),
         crate::text::LONGEST.as_secs().to_string()
     );
+}
+
+#[test]
+fn an_image_is_known_by_all_its_names() {
+    let catalog = |image: &str| {
+        let text = OLD_IMAGE.replacen("registry.example/old:1", image, 1);
+        parse(&text).expect("a catalogue")
+    };
+    for (declared, asked, is_it) in [
+        ("registry.example/old:1", "registry.example/old:1", true),
+        ("registry.example/old:1", "registry.example/old", false),
+        ("registry.example/old:1", "other.example/old:1", false),
+        ("registry.example/old:1", "old:1", false),
+        ("old", "old:latest", true),
+        ("old", "docker.io/library/old", true),
+        ("team/old:2", "docker.io/team/old:2", true),
+        ("localhost/old", "localhost/old:latest", true),
+        ("localhost/old", "old", false),
+        ("host:5000/old", "host:5000/old:latest", true),
+        ("old", "older", false),
+    ] {
+        let catalog = catalog(declared);
+        let found = catalog.apps_of_image(asked).count();
+        assert_eq!(found == 1, is_it, "{asked} for {declared}");
+    }
 }
 
 #[test]

@@ -20,6 +20,9 @@ pub struct Flags {
 
 const CONFIG: &str = "config";
 
+/// The placeholder of settings that are true or false.
+const BOOLEAN: &str = "BOOLEAN";
+
 impl Args for Flags {
     fn augment_args(command: Command) -> Command {
         let config = Arg::new(CONFIG)
@@ -44,15 +47,20 @@ fn argument(setting: &'static Setting, flag: String) -> Arg {
     let default = match setting.default {
         DefaultValue::Text(text) | DefaultValue::Words(text) => text,
     };
-    Arg::new(setting.variable)
+    let argument = Arg::new(setting.variable)
         .long(flag)
         .value_name(setting.placeholder)
-        .hide(setting.presentation == Presentation::Hidden)
-        .allow_hyphen_values(true)
-        .help(format!(
-            "{}\n[env: {}] [default: {default}]",
-            setting.about, setting.variable
-        ))
+        .hide(setting.presentation == Presentation::Hidden);
+    let argument = if setting.placeholder == BOOLEAN {
+        // The flag alone says yes; another flag behind it is not its value.
+        argument.num_args(0..=1).default_missing_value("true")
+    } else {
+        argument.allow_hyphen_values(true)
+    };
+    argument.help(format!(
+        "{}\n[env: {}] [default: {default}]",
+        setting.about, setting.variable
+    ))
 }
 
 impl FromArgMatches for Flags {

@@ -104,7 +104,7 @@ impl Schedule {
                 };
                 None
             }
-            (Use::Expected(_) | Use::IdleSince(_), seen) => {
+            (Use::Expected(_) | Use::ExpectedAgain(_) | Use::IdleSince(_), seen) => {
                 self.seen = Seen::Unused;
                 matches!(seen, Seen::Used { .. }).then_some(Occasion::Left)
             }

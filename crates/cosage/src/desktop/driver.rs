@@ -114,6 +114,10 @@ struct Current {
     exited: Option<oneshot::Sender<Exit>>,
     /// An exit that came when the launch did not listen any more.
     missed_exit: Option<Exit>,
+    /// Whether it ended by itself, so that there is nothing left to look at.
+    over: bool,
+    /// For an instance that was found running: from when on an end of it is one for want of viewers.
+    may_be_idle: Option<Timestamp>,
     instance: Option<Arc<Instance>>,
     ended: watch::Sender<Option<EndReason>>,
 }
@@ -136,6 +140,8 @@ struct Driver {
     keeping: Option<(Occasion, JoinHandle<()>)>,
     /// When the last one that is kept was taken.
     picture: Option<Timestamp>,
+    /// Why its last run ended, until the next begins.
+    ended: Option<EndReason>,
     view: watch::Sender<Arc<View>>,
 }
 
@@ -171,6 +177,7 @@ pub(super) fn spawn(shared: Arc<Shared>, record: DesktopRecord, history: History
         schedule: Schedule::default(),
         keeping: None,
         picture,
+        ended: None,
         view,
     };
     tokio::spawn(driver.run(inbox, history));
@@ -272,18 +279,20 @@ impl Driver {
             }
             Report::Launched(run, instance) => {
                 let age = age_of(&instance);
+                let own_timeout = instance.own_timeout;
                 let mut missed = None;
                 if let Some(current) = self.current_of(run) {
                     current.instance = Some(Arc::from(instance));
                     current.exited = None;
                     missed = current.missed_exit;
+                    current.over = missed.is_some();
                 }
                 self.step(Event::Launched(run, age));
                 if let Some(exit) = missed {
-                    self.step(Event::Exited(run, exit));
+                    self.step(Event::Exited(run, exit, own_timeout));
                 }
             }
-            Report::LaunchFailed(run, reason) => self.step(Event::LaunchFailed(run, reason)),
+            Report::LaunchFailed(run, reason) => self.launch_failed(run, reason),
             Report::Stopped(run, logs) => self.step(Event::Stopped(run, logs)),
             Report::StopDelayed(run, reason) => self.step(Event::StopDelayed(run, reason)),
             Report::Forgotten(result) => {
@@ -359,9 +368,29 @@ impl Driver {
                 tracing::info!(uid = %self.record.uid, instance = %id, code = ?exit.code,
                     out_of_memory = exit.out_of_memory, "the desktop ended by itself");
                 let run = *run;
-                self.step(Event::Exited(run, exit));
+                current.over = true;
+                let own_timeout = current.instance.as_ref().and_then(|it| it.own_timeout);
+                self.step(Event::Exited(run, exit, own_timeout));
             }
             _ => {}
+        }
+    }
+
+    /// An old image that was found may have had no time left: that is no failure.
+    fn launch_failed(&mut self, run: Run, reason: FailReason) {
+        let may_be_idle = self.current_of(run).and_then(|current| current.may_be_idle);
+        let went_idle = match &reason {
+            FailReason::AppExited { exit, .. } => {
+                !exit.out_of_memory && may_be_idle.is_some_and(|from| Timestamp::now() >= from)
+            }
+            _ => false,
+        };
+        if went_idle {
+            tracing::info!(uid = %self.record.uid, "it ended for want of viewers before it was adopted");
+            self.ended = Some(EndReason::Idle);
+            self.step(Event::FoundIdle(run));
+        } else {
+            self.step(Event::LaunchFailed(run, reason));
         }
     }
 
@@ -443,7 +472,7 @@ impl Driver {
             )
             .map_err(|error| FailReason::Catalogue(error.to_string()))?;
         tracing::info!(uid = %self.record.uid, app = %self.record.app, instance = %id, key = %key, "starting");
-        self.begin(run, id, Launch::New(Box::new(spec)), app.timers);
+        self.begin(run, id, Launch::New(Box::new(spec)), None, app.timers);
         Ok(())
     }
 
@@ -458,11 +487,21 @@ impl Driver {
         self.key = Some(key);
         tracing::info!(uid = %self.record.uid, app = %self.record.app, instance = %instance.id, "adopting");
         let id = instance.id.clone();
-        self.begin(run, id, Launch::Found(instance), timers);
+        let may_be_idle = instance
+            .own_timeout
+            .and_then(|own| instance.started_at.checked_add(own).ok());
+        self.begin(run, id, Launch::Found(instance), may_be_idle, timers);
         Ok(())
     }
 
-    fn begin(&mut self, run: Run, id: InstanceId, launch: Launch, timers: Timers) {
+    fn begin(
+        &mut self,
+        run: Run,
+        id: InstanceId,
+        launch: Launch,
+        may_be_idle: Option<Timestamp>,
+        timers: Timers,
+    ) {
         let cancel = CancellationToken::new();
         let (exited, exit) = oneshot::channel();
         self.current = Some(Current {
@@ -472,6 +511,8 @@ impl Driver {
             progress: launch.progress(),
             exited: Some(exited),
             missed_exit: None,
+            over: false,
+            may_be_idle,
             instance: None,
             ended: watch::Sender::new(None),
         });
@@ -538,7 +579,7 @@ impl Driver {
     fn stop(&mut self, run: Run, reason: EndReason) {
         let uid = self.record.uid.clone();
         let grace = self.timers().stop_grace;
-        let last_look = self.last_look(reason);
+        let last_look = self.last_look();
         let (shared, own) = (Arc::clone(&self.shared), self.own.clone());
         let Some(current) = self.current_of(run) else {
             return;
@@ -678,6 +719,11 @@ impl Driver {
             } => leases.get(),
             _ => 0,
         };
+        match state {
+            State::Starting { .. } => self.ended = None,
+            State::Stopping { reason, .. } => self.ended = Some(*reason),
+            _ => {}
+        }
         let progress = match (state, &self.current) {
             (State::Starting { run }, Some(current)) if current.run == *run => {
                 Some(current.progress)
@@ -704,6 +750,7 @@ impl Driver {
             viewers,
             until,
             picture: self.picture,
+            ended: self.ended,
             failure: match state {
                 State::Failed { reason } => Some(reason.clone()),
                 State::Forgetting { failure } => failure.clone(),

@@ -32,6 +32,14 @@ use super::lease::EndReason;
 /// itself, although somebody is looking: it would end again.
 pub const CRASH_LOOP_BOUND: Duration = Duration::from_secs(10);
 
+/// The connections of viewers break a moment before the engine says that what they looked at has ended: so long after
+/// the last one, an end is one under viewers.
+const BREAK_BOUND: Duration = Duration::from_secs(2);
+
+/// An instance that ends by itself when nobody looks counts in whole seconds, and from a moment of
+/// its own.
+const OWN_CLOCK_SLACK: Duration = Duration::from_secs(1);
+
 /// One run of the desktop, counted from 1 in the life of the service's process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Run(pub u64);
@@ -87,8 +95,10 @@ pub enum State {
 pub enum Use {
     /// So many leases are held.
     By(NonZeroUsize),
-    /// Nobody, and its URL was handed out at this time.
+    /// Nobody, and its URL was handed out at this time, when it began to answer.
     Expected(Instant),
+    /// Nobody, and its URL was handed out at this time, while it ran already.
+    ExpectedAgain(Instant),
     /// Nobody since the last viewer left at this time.
     IdleSince(Instant),
 }
@@ -135,8 +145,12 @@ pub enum Event {
     LaunchFailed(Run, FailReason),
     /// A lease was dropped.
     Released(Run),
-    /// The instance ended by itself, or is not there any more.
-    Exited(Run, Exit),
+    /// The instance ended by itself, or is not there any more. Some do so for want of viewers,
+    /// after the time that is given for those.
+    Exited(Run, Exit, Option<Duration>),
+    /// The instance that was found has ended for want of viewers before it was known to answer, and
+    /// nothing of it is left.
+    FoundIdle(Run),
     /// The stop is done: nothing of the run is left but, where it ended by itself, the last lines
     /// it wrote.
     Stopped(Run, String),
@@ -253,7 +267,9 @@ impl Lifecycle {
         };
         let unused = match in_use {
             Use::By(_) => None,
-            Use::Expected(since) => after(since, self.timers.first_viewer),
+            Use::Expected(since) | Use::ExpectedAgain(since) => {
+                after(since, self.timers.first_viewer)
+            }
             Use::IdleSince(since) => after(since, self.timers.idle),
         };
         let idle = unused.map(|at| Deadline {
@@ -279,7 +295,10 @@ impl Lifecycle {
             Event::Launched(run, age) => self.launched(run, age, now, &mut effects),
             Event::LaunchFailed(run, reason) => self.launch_failed(run, reason, &mut effects),
             Event::Released(run) => self.released(run, now),
-            Event::Exited(run, exit) => self.exited(run, exit, now, &mut effects),
+            Event::Exited(run, exit, own_timeout) => {
+                self.exited(run, exit, own_timeout, now, &mut effects);
+            }
+            Event::FoundIdle(run) => self.found_idle(run, &mut effects),
             Event::Stopped(run, logs) => self.stopped(run, logs, &mut effects),
             Event::StopDelayed(run, reason) => self.stop_delayed(run, &reason, &mut effects),
             Event::Forgotten(result) => self.forgotten(result, &mut effects),
@@ -300,7 +319,7 @@ impl Lifecycle {
             State::Ready { in_use, .. } => {
                 // Whoever gets the URL now needs as long to open it as whoever started it.
                 if !matches!(in_use, Use::By(_)) {
-                    *in_use = Use::Expected(now);
+                    *in_use = Use::ExpectedAgain(now);
                 }
                 effects.push(Effect::Answer(id, Answer::Ready));
             }
@@ -350,7 +369,7 @@ impl Lifecycle {
         if let State::Ready { run, in_use, .. } = &mut self.state {
             *in_use = Use::By(match in_use {
                 Use::By(leases) => leases.saturating_add(1),
-                Use::Expected(_) | Use::IdleSince(_) => NonZeroUsize::MIN,
+                Use::Expected(_) | Use::ExpectedAgain(_) | Use::IdleSince(_) => NonZeroUsize::MIN,
             });
             effects.push(Effect::Answer(id, Answer::Granted(*run)));
         }
@@ -404,6 +423,8 @@ impl Lifecycle {
     fn found(&mut self, effects: &mut Vec<Effect>) {
         if matches!(self.state, State::Asleep | State::Failed { .. }) {
             let run = self.next_run();
+            // It ran before this service knew of it: it is no first start that could leave nothing.
+            self.history = History::Proven;
             self.state = State::Starting { run };
             effects.push(Effect::Probe(run));
         }
@@ -472,20 +493,70 @@ impl Lifecycle {
         }
     }
 
-    fn exited(&mut self, exited: Run, exit: Exit, now: Instant, effects: &mut Vec<Effect>) {
+    fn exited(
+        &mut self,
+        exited: Run,
+        exit: Exit,
+        own_timeout: Option<Duration>,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
         if let State::Ready { run, since, in_use } = self.state
             && run == exited
         {
-            // Somebody who was looking will look again, at the same key: do not make them ask.
-            let then = match in_use {
-                Use::By(_) if now.duration_since(since) >= CRASH_LOOP_BOUND => AfterStop::Restart,
-                Use::By(_) => AfterStop::Fail(FailReason::AppExited {
+            // As far as is known here: whether anybody looked before the last one who asked was
+            // handed the URL is not.
+            let alone_since = match in_use {
+                Use::By(_) => None,
+                Use::Expected(_) | Use::ExpectedAgain(_) => Some(since),
+                Use::IdleSince(at) => Some(at),
+            };
+            let alone = alone_since.map(|at| now.duration_since(at));
+            let went_idle = !exit.out_of_memory
+                && own_timeout
+                    .zip(alone)
+                    .is_some_and(|(own, alone)| alone + OWN_CLOCK_SLACK >= own);
+            let reason = if went_idle {
+                EndReason::Idle
+            } else {
+                EndReason::Exited
+            };
+            let is_expected = match in_use {
+                // Somebody who was looking will look again, at the same key: do not make them ask.
+                Use::By(_) => true,
+                Use::IdleSince(at) => !went_idle && now.duration_since(at) < BREAK_BOUND,
+                // They were told while it ran that it does, and are on their way.
+                Use::ExpectedAgain(_) => true,
+                Use::Expected(_) => false,
+            };
+            let then = if is_expected && now.duration_since(since) >= CRASH_LOOP_BOUND {
+                AfterStop::Restart
+            } else if matches!(in_use, Use::By(_)) {
+                AfterStop::Fail(FailReason::AppExited {
                     exit,
                     logs: String::new(),
-                }),
-                Use::Expected(_) | Use::IdleSince(_) => AfterStop::Rest,
+                })
+            } else {
+                AfterStop::Rest
             };
-            self.begin_stop(run, EndReason::Exited, then, effects);
+            self.begin_stop(run, reason, then, effects);
+        }
+    }
+
+    fn found_idle(&mut self, found: Run, effects: &mut Vec<Effect>) {
+        match self.state {
+            State::Starting { run } if run == found => {
+                if self.waiting.is_empty() {
+                    self.state = State::Asleep;
+                    effects.push(Effect::ReleaseKey);
+                } else {
+                    self.launch(effects);
+                }
+            }
+            State::Stopping { run, .. } if run == found => {
+                self.stopped(run, String::new(), effects);
+            }
+            _ => {}
         }
     }
 

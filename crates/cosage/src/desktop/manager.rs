@@ -22,6 +22,7 @@ use super::images::Images;
 use super::keys::KeyTable;
 use super::launch::Probe;
 use super::lease::Lease;
+use super::legacy::Refused;
 use super::lifecycle::{History, StopMode};
 use super::usage::Meter;
 use super::view::View;
@@ -52,6 +53,8 @@ pub struct Settings {
     pub max_desktops: Option<usize>,
     /// No start below this much available memory of the host, in bytes; 0 is no such check.
     pub memory_reserve: u64,
+    /// Whether containers that the service before this one left are adopted.
+    pub adopt_legacy: bool,
 }
 
 /// What the manager is made of.
@@ -91,6 +94,8 @@ pub(super) struct Shared {
     pub(super) compared: watch::Sender<bool>,
     /// Held while it is compared, so that it happens once at a time.
     pub(super) comparing: Mutex<()>,
+    /// The containers that the service before this one left and that are not adopted.
+    pub(super) refused: Refused,
     /// What happens to desktops.
     pub(super) events: Arc<Events>,
     /// What they use.
@@ -183,6 +188,7 @@ impl Manager {
             outage: ArcSwapOption::from_pointee("it was not asked yet".to_owned()),
             compared: watch::Sender::new(false),
             comparing: Mutex::default(),
+            refused: Refused::default(),
             events: Arc::new(Events::new(closing.clone())),
             meter: Meter::default(),
             closing,
@@ -273,20 +279,12 @@ impl Manager {
         let app = catalog.app(name).ok_or_else(|| catalog.unknown(name))?;
         let environment: Environment =
             app.check_environment(environment, self.shared.settings.undeclared)?;
-        let mut desktops = self.shared.write();
-        // Somebody may have been faster: then the first one's environment counts.
-        if let Some(handle) = desktops.get(uid) {
-            return Ok(handle.clone());
-        }
-        let record = DesktopRecord {
+        Ok(self.shared.enter(DesktopRecord {
             uid: uid.clone(),
             app: app.name.clone(),
             environment,
             created_at: Timestamp::now(),
-        };
-        let handle = driver::spawn(Arc::clone(&self.shared), record, History::New);
-        desktops.insert(uid.clone(), handle.clone());
-        Ok(handle)
+        }))
     }
 
     /// Gives the right to be connected to a stream of the desktop that holds `key`, and waits for
@@ -477,6 +475,15 @@ impl Shared {
         {
             self.images.note(&source.image, true);
         }
+    }
+
+    /// Makes a new desktop, unless somebody was faster: then the first one's environment counts.
+    pub(super) fn enter(self: &Arc<Self>, record: DesktopRecord) -> Handle {
+        let mut desktops = self.write();
+        let desktop = desktops.entry(record.uid.clone());
+        desktop
+            .or_insert_with(|| driver::spawn(Arc::clone(self), record, History::New))
+            .clone()
     }
 
     pub(super) fn get(&self, uid: &Uid) -> Option<Handle> {

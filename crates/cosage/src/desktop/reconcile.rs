@@ -91,6 +91,9 @@ impl Manager {
                 Found::Remains(id) => self.remove_orphan(id, Duration::ZERO),
             }
         }
+        if self.shared.settings.adopt_legacy {
+            self.adopt_strangers().await?;
+        }
         Ok(())
     }
 
@@ -142,7 +145,7 @@ impl Manager {
         }
     }
 
-    fn claims(&self, of: impl Fn(&Handle) -> bool) -> HashSet<InstanceId> {
+    pub(super) fn claims(&self, of: impl Fn(&Handle) -> bool) -> HashSet<InstanceId> {
         self.shared
             .handles()
             .iter()

@@ -57,6 +57,9 @@ pub struct View {
     pub until: Option<(Timestamp, EndReason)>,
     /// When the last picture of it that is kept was taken.
     pub picture: Option<Timestamp>,
+    /// Why what ran of it last is being ended or was; `None` once it starts again, and where nothing ran in the life
+    /// of the service's process.
+    pub ended: Option<EndReason>,
     /// Why its last start failed.
     pub failure: Option<FailReason>,
     /// Its instance, once it is known.
@@ -77,6 +80,7 @@ impl View {
             viewers: 0,
             until: None,
             picture: None,
+            ended: None,
             failure: None,
             instance: None,
             claimed: None,

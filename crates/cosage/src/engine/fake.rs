@@ -7,6 +7,7 @@
 mod files;
 mod logs;
 mod server;
+mod strangers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -26,8 +27,10 @@ use tokio_util::sync::CancellationToken;
 
 use self::files::FakeHome;
 pub use self::server::{CLUSTER, COLOUR, HEADER, HEIGHT, Painting, WIDTH};
+use self::strangers::StrangerRecord;
 use super::callback::CallbackSecret;
 use super::home::{Home, HomeError};
+use super::legacy::{Stranger, own_timeout};
 use super::logs::last_lines;
 use super::{
     ContainerSpec, Endpoint, Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId,
@@ -51,9 +54,22 @@ pub const USAGE: Usage = Usage {
 const MEASUREMENT: Duration = Duration::from_secs(1);
 
 /// An engine in memory.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Fake {
     shared: Arc<Shared>,
+    /// Which service has this clone; what one adopts is a stranger to the next.
+    service: usize,
+}
+
+impl Clone for Fake {
+    fn clone(&self) -> Self {
+        let mut state = self.shared.lock();
+        state.services += 1;
+        Self {
+            shared: Arc::clone(&self.shared),
+            service: state.services,
+        }
+    }
 }
 
 /// Makes a [`Fake`] do what engines do on bad days.
@@ -86,6 +102,8 @@ struct State {
     homes: BTreeMap<Uid, FakeHome>,
     missing_images: BTreeSet<String>,
     taken_names: BTreeSet<String>,
+    strangers: BTreeMap<InstanceId, StrangerRecord>,
+    services: usize,
     starts: usize,
     measurements: usize,
     start_delay: Duration,
@@ -106,6 +124,8 @@ struct Record {
     environment: Environment,
     logs: String,
     life: Life,
+    /// What it was before a service adopted it, and which one.
+    adopted: Option<(Stranger, usize)>,
 }
 
 /// Counts as one for as long as it is held.
@@ -149,6 +169,10 @@ impl Fake {
         spec: &LaunchSpec,
         container: &ContainerSpec,
     ) -> Result<Instance, EngineError> {
+        let variables = || {
+            let all = container.environment.0.iter();
+            all.map(|(name, value)| (name.as_str(), value.as_str()))
+        };
         let mut servers = JoinSet::new();
         let mut endpoints = BTreeMap::new();
         for (name, stream) in &container.streams {
@@ -197,14 +221,12 @@ impl Fake {
             key: spec.key,
             endpoints,
             password: container.password.clone(),
-            callback: CallbackSecret::among(
-                (container.environment.0.iter())
-                    .map(|(name, value)| (name.as_str(), value.as_str())),
-            ),
+            callback: CallbackSecret::among(variables()),
             started_at: Timestamp::now(),
+            own_timeout: own_timeout(variables()),
         };
         let mut state = self.shared.lock();
-        state.make_way(&container.name, &spec.uid)?;
+        state.make_way(&container.name, &spec.uid, self.service)?;
         if container.home.is_some() {
             state
                 .homes
@@ -219,6 +241,7 @@ impl Fake {
                 environment: container.environment.clone(),
                 logs: String::new(),
                 life: Life::Running { _servers: servers },
+                adopted: None,
             },
         );
         Ok(instance)
@@ -290,11 +313,24 @@ impl Engine for Fake {
 
     async fn list(&self) -> Result<Vec<Found>, EngineError> {
         let state = self.shared.up()?;
-        let found = state.instances.values().map(|record| match record.life {
+        let own = state.instances.values().filter(|record| {
+            let adopted = record.adopted.as_ref();
+            adopted.is_none_or(|(_, service)| *service == self.service)
+        });
+        let found = own.map(|record| match record.life {
             Life::Running { .. } => Found::Running(record.instance.clone()),
             Life::Ended(_) => Found::Remains(record.instance.id.clone()),
         });
         Ok(found.collect())
+    }
+
+    async fn strangers(&self, base_name: &str) -> Result<Vec<Stranger>, EngineError> {
+        let state = self.shared.up()?;
+        Ok(state.strangers_named(base_name, self.service))
+    }
+
+    fn adopt(&self, instance: &Instance) {
+        self.shared.lock().adopt(instance, self.service);
     }
 
     async fn logs(&self, instance: &InstanceId, lines: usize) -> Result<String, EngineError> {
@@ -564,13 +600,14 @@ impl Drop for Measurement {
 
 impl State {
     /// Removes what has the name and is left of an earlier run.
-    fn make_way(&mut self, name: &str, uid: &Uid) -> Result<(), EngineError> {
+    fn make_way(&mut self, name: &str, uid: &Uid, service: usize) -> Result<(), EngineError> {
         let in_the_way = |record: &Record| {
             record.name == name
                 && record.instance.uid != *uid
                 && matches!(record.life, Life::Running { .. })
         };
-        if self.taken_names.contains(name) || self.instances.values().any(in_the_way) {
+        let taken = self.taken_names.contains(name) || self.has_stranger(name, service);
+        if taken || self.instances.values().any(in_the_way) {
             return Err(EngineError::NameTaken {
                 name: name.to_owned(),
             });

@@ -207,6 +207,42 @@ async fn an_instance_that_never_agrees_is_a_bad_gateway() {
     service.leases(0).await;
 }
 
+/// Some images answer 502 for 10 s after one request that came too early.
+#[tokio::test]
+async fn an_instance_that_starts_is_asked_once_a_second_from_its_port_on() {
+    let (listener, address) = listener().await;
+    let endpoint = websocket(address);
+    let probe = probe::ready(&endpoint, None);
+    let serve = async {
+        // Whether the port is open is found out without a request.
+        let mut first = accept(&listener).await;
+        assert_eq!(first.read(&mut [0]).await.unwrap(), 0);
+        let mut asked = vec![Instant::now()];
+        for _ in 0..2 {
+            let mut upstream = accept(&listener).await;
+            asked.push(Instant::now());
+            response_head(&mut upstream).await;
+            upstream
+                .write_all(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+                .await
+                .unwrap();
+        }
+        let stream = accept(&listener).await;
+        asked.push(Instant::now());
+        let mut upstream = ServerBuilder::new().accept(stream).await.unwrap().1;
+        let close = upstream.next().await.unwrap().unwrap();
+        assert!(close.is_close(), "{close:?}");
+        asked
+    };
+    let ((), asked) = timeout(PATIENCE, async { tokio::join!(probe, serve) })
+        .await
+        .unwrap();
+    let pauses = asked.windows(2).map(|pair| pair[1] - pair[0]);
+    for pause in pauses {
+        assert!(pause >= Duration::from_millis(900), "{asked:?}");
+    }
+}
+
 #[tokio::test]
 async fn an_instance_that_never_listens_is_a_time_out() {
     let (listener, address) = listener().await;

@@ -45,6 +45,7 @@ impl Studio {
             password: password.map(VncPassword::new),
             callback: None,
             started_at: "2024-01-01T00:00:00Z".parse().unwrap(),
+            own_timeout: None,
         };
         let data = tempfile::tempdir().unwrap();
         let album = Album::open(data.path()).unwrap();

@@ -76,6 +76,7 @@ impl Service {
             password,
             callback: None,
             started_at: "2024-01-01T00:00:00Z".parse().unwrap(),
+            own_timeout: None,
         });
         let (ended, ended_receiver) = watch::channel(None);
         let leases = Arc::new(Leases::default());

@@ -146,6 +146,9 @@ pub(crate) struct Options {
     pub(crate) idle: Duration,
     pub(crate) max_desktops: Option<usize>,
     pub(crate) memory_reserve: u64,
+    pub(crate) adopt_legacy: bool,
+    /// Further apps of the catalogue.
+    pub(crate) apps: &'static str,
     pub(crate) origins: Vec<String>,
     pub(crate) undeclared: Undeclared,
     pub(crate) remote_networks: Vec<String>,
@@ -161,6 +164,8 @@ impl Default for Options {
             idle: Duration::from_secs(600),
             max_desktops: None,
             memory_reserve: 0,
+            adopt_legacy: false,
+            apps: "",
             origins: Vec::new(),
             undeclared: Undeclared::Refuse,
             remote_networks: Vec::new(),
@@ -199,7 +204,8 @@ impl World {
             idle: Some(options.idle),
             ..CatalogDefaults::default()
         };
-        let catalog = Catalog::parse(CATALOG, "catalog.toml", &defaults).unwrap();
+        let catalog = format!("{CATALOG}{}", options.apps);
+        let catalog = Catalog::parse(&catalog, "catalog.toml", &defaults).unwrap();
         let engine = WithRemotes::new(
             Arc::new(self.engine.clone()),
             options
@@ -233,6 +239,7 @@ impl World {
                 undeclared: options.undeclared,
                 max_desktops: options.max_desktops,
                 memory_reserve: options.memory_reserve,
+                adopt_legacy: options.adopt_legacy,
             },
             gateway: GatewaySettings::default(),
             callbacks: Callbacks::new(sage3).unwrap(),

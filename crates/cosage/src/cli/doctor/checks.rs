@@ -206,7 +206,7 @@ fn strangers(names: &[String]) -> Finding {
             names.join(", ")
         ),
         format!(
-            "if nobody needs them: docker rm -f {}; else set CONTAINER_BASE_NAME to another name",
+            "if the old service left them, stop it, and start this one with --adopt-legacy (deploy/MIGRATING.md); if nobody needs them: docker rm -f {}; else set CONTAINER_BASE_NAME to another name",
             names.join(" ")
         ),
     )

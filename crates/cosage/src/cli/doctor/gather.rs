@@ -192,8 +192,20 @@ async fn ask_service(config: Option<&Config>, client: &Client, facts: &mut Facts
         return 0;
     }
     let list = client.get(["api", "vm", "list"]).await.ok();
-    list.and_then(|list| Some(list.as_array()?.len()))
-        .unwrap_or(0)
+    let all = list.as_ref().and_then(Value::as_array);
+    let held: Vec<&str> = all
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    if let Some(config) = config {
+        // What the service has taken over carries no label either, and somebody needs it.
+        facts.strangers.retain(|name| {
+            let uid = name.strip_prefix(&config.container_base_name);
+            uid.is_none_or(|uid| !held.contains(&uid))
+        });
+    }
+    held.len()
 }
 
 /// The address of the service's own that another program listens on.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::super::camera::{self, Occasion};
-use super::super::lease::{EndReason, Lease, Release};
+use super::super::lease::{Lease, Release};
 use super::super::lifecycle::{AfterStop, State};
 use super::super::manager::Shared;
 use super::{Driver, Message, Refusal, Report, now, report};
@@ -63,7 +63,7 @@ impl Driver {
 
     /// The right to take one more picture of a desktop that is about to be stopped: unless it has ended already, has
     /// shown nothing yet, or is to be forgotten.
-    pub(super) fn last_look(&self, reason: EndReason) -> Option<Lease> {
+    pub(super) fn last_look(&self) -> Option<Lease> {
         let forgotten = matches!(
             self.machine.state(),
             State::Stopping {
@@ -71,7 +71,8 @@ impl Driver {
                 ..
             }
         );
-        if reason == EndReason::Exited || forgotten || !self.schedule.was_ready() {
+        let over = self.current.as_ref().is_none_or(|current| current.over);
+        if over || forgotten || !self.schedule.was_ready() {
             return None;
         }
         self.look_at().ok()

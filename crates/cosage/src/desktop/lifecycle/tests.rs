@@ -190,7 +190,7 @@ fn whoever_stays_gets_the_next_instance_and_starts_none() {
     let exited = |after| {
         let mut machine = ready(start);
         machine.step(Event::Acquire(RequestId(2)), start);
-        machine.step(Event::Exited(Run(1), Exit::default()), start + after);
+        machine.step(Event::Exited(Run(1), Exit::default(), None), start + after);
         machine
     };
     let mut restarted = exited(60 * SECOND);
@@ -227,7 +227,7 @@ fn an_exit_under_viewers_restarts_once_and_gives_up_when_too_soon() {
     machine.step(Event::Acquire(RequestId(2)), start);
     let later = start + 60 * SECOND;
     assert_eq!(
-        machine.step(Event::Exited(Run(1), exit), later),
+        machine.step(Event::Exited(Run(1), exit, None), later),
         [Effect::Stop(Run(1), EndReason::Exited)]
     );
     assert_eq!(
@@ -240,12 +240,150 @@ fn an_exit_under_viewers_restarts_once_and_gives_up_when_too_soon() {
     machine.step(Event::Released(Run(1)), later);
     assert_eq!(machine.step(Event::Tick, later + 500 * SECOND), []);
     let soon = later + SECOND;
-    machine.step(Event::Exited(Run(2), exit), soon);
+    machine.step(Event::Exited(Run(2), exit, None), soon);
     machine.step(Event::Stopped(Run(2), "the end".into()), soon);
     let State::Failed { reason } = machine.state() else {
         panic!("{:?}", machine.state());
     };
     assert_eq!(reason.logs(), Some("the end"));
+}
+
+/// What an exit without out-of-memory says of a machine that was ready from `start` on.
+fn end_of(machine: &mut Lifecycle, own_timeout: Duration, at: Instant) -> EndReason {
+    let effects = machine.step(
+        Event::Exited(Run(1), Exit::default(), Some(own_timeout)),
+        at,
+    );
+    match effects[..] {
+        [Effect::Stop(Run(1), reason)] => reason,
+        _ => panic!("{effects:?}"),
+    }
+}
+
+fn comes_to_rest(machine: &mut Lifecycle, now: Instant) {
+    let effects = machine.step(Event::Stopped(Run(1), String::new()), now);
+    assert_eq!(effects, [Effect::ReleaseKey]);
+    assert_eq!(*machine.state(), State::Asleep);
+}
+
+#[test]
+fn an_old_image_that_ends_for_want_of_viewers_went_idle() {
+    let start = Instant::now();
+    let own = 20 * SECOND;
+    for (ends_after, reason) in [
+        (5, EndReason::Exited),
+        (18, EndReason::Exited),
+        (19, EndReason::Idle),
+        (25, EndReason::Idle),
+    ] {
+        // Before its first viewer, and after its last.
+        let mut first = ready(start);
+        let end = start + ends_after * SECOND;
+        assert_eq!(end_of(&mut first, own, end), reason, "{ends_after} s");
+        comes_to_rest(&mut first, end);
+
+        let mut last = ready(start);
+        last.step(Event::Acquire(RequestId(2)), start + SECOND);
+        let left = start + 100 * SECOND;
+        last.step(Event::Released(Run(1)), left);
+        let end = left + ends_after * SECOND;
+        assert_eq!(end_of(&mut last, own, end), reason, "{ends_after} s");
+        comes_to_rest(&mut last, end);
+    }
+}
+
+#[test]
+fn an_end_for_want_of_memory_or_under_viewers_is_none_for_want_of_viewers() {
+    let start = Instant::now();
+    let later = start + 100 * SECOND;
+    let exit = Exit {
+        code: Some(137),
+        out_of_memory: true,
+    };
+    let mut machine = ready(start);
+    assert_eq!(
+        machine.step(Event::Exited(Run(1), exit, Some(SECOND)), later),
+        [Effect::Stop(Run(1), EndReason::Exited)]
+    );
+    let mut machine = ready(start);
+    machine.step(Event::Acquire(RequestId(2)), start);
+    assert_eq!(end_of(&mut machine, SECOND, later), EndReason::Exited);
+    assert_eq!(
+        machine.step(Event::Stopped(Run(1), String::new()), later),
+        [Effect::Launch(Run(2))],
+        "a crash under a viewer is restarted"
+    );
+}
+
+#[test]
+fn the_break_of_the_last_connection_comes_before_the_engines_word() {
+    let start = Instant::now();
+    let left = start + 100 * SECOND;
+    for (later, next) in [
+        (SECOND, Effect::Launch(Run(2))),
+        (2 * SECOND, Effect::ReleaseKey),
+    ] {
+        let mut machine = ready(start);
+        machine.step(Event::Acquire(RequestId(2)), start);
+        machine.step(Event::Released(Run(1)), left);
+        let end = left + later;
+        let reason = end_of(&mut machine, 20 * SECOND, end);
+        assert_eq!(reason, EndReason::Exited);
+        let effects = machine.step(Event::Stopped(Run(1), String::new()), end);
+        assert_eq!(effects, [next]);
+    }
+}
+
+#[test]
+fn whoever_was_told_that_it_runs_just_before_it_ended_gets_the_next_instance() {
+    let start = Instant::now();
+    let mut machine = ready(start);
+    let asked = start + 20 * SECOND;
+    assert_eq!(
+        machine.step(Event::Ensure(RequestId(2)), asked),
+        [Effect::Answer(RequestId(2), Answer::Ready)]
+    );
+    assert_eq!(end_of(&mut machine, 20 * SECOND, asked), EndReason::Idle);
+    assert_eq!(
+        machine.step(Event::Stopped(Run(1), String::new()), asked),
+        [Effect::Launch(Run(2))]
+    );
+    // Nobody came to the next one either, and nobody asked again.
+    let ready = asked + SECOND;
+    machine.step(Event::Launched(Run(2), Duration::ZERO), ready);
+    let exited = Event::Exited(Run(2), Exit::default(), Some(20 * SECOND));
+    let effects = machine.step(exited, ready + 20 * SECOND);
+    assert_eq!(effects, [Effect::Stop(Run(2), EndReason::Idle)]);
+    let effects = machine.step(Event::Stopped(Run(2), String::new()), ready + 20 * SECOND);
+    assert_eq!(effects, [Effect::ReleaseKey]);
+}
+
+#[test]
+fn one_that_ended_while_it_was_adopted_is_asleep_unless_somebody_waits() {
+    let now = Instant::now();
+    let mut machine = machine();
+    assert_eq!(machine.step(Event::Found, now), [Effect::Probe(Run(1))]);
+    assert_eq!(
+        machine.step(Event::FoundIdle(Run(1)), now),
+        [Effect::ReleaseKey]
+    );
+    assert_eq!(*machine.state(), State::Asleep);
+
+    assert_eq!(machine.step(Event::Found, now), [Effect::Probe(Run(2))]);
+    machine.step(Event::Ensure(RequestId(1)), now);
+    assert_eq!(
+        machine.step(Event::FoundIdle(Run(2)), now),
+        [Effect::Launch(Run(3))]
+    );
+}
+
+#[test]
+fn what_was_found_running_is_kept_when_it_does_not_answer() {
+    let now = Instant::now();
+    let mut machine = Lifecycle::new(timers(), History::New);
+    machine.step(Event::Found, now);
+    machine.step(Event::LaunchFailed(Run(1), refused()), now);
+    assert_eq!(*machine.state(), State::Failed { reason: refused() });
 }
 
 #[test]
@@ -284,6 +422,7 @@ struct World {
     alive: BTreeMap<Run, Phase>,
     cancelled: BTreeSet<Run>,
     seen: BTreeSet<Run>,
+    found: BTreeSet<Run>,
     leases: BTreeMap<Run, usize>,
     key_held: bool,
     forgetting: bool,
@@ -298,7 +437,8 @@ enum Op {
     Found,
     LaunchEnds { succeeds: bool },
     Release,
-    Exit,
+    Exit { own_timeout: Option<Duration> },
+    FoundIdle,
     StopEnds,
     StopDelayed,
     ForgetEnds { succeeds: bool },
@@ -317,7 +457,10 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Found),
         4 => any::<bool>().prop_map(|succeeds| Op::LaunchEnds { succeeds }),
         3 => Just(Op::Release),
-        1 => Just(Op::Exit),
+        1 => prop::option::of(1_u64..60).prop_map(|seconds| Op::Exit {
+            own_timeout: seconds.map(Duration::from_secs),
+        }),
+        1 => Just(Op::FoundIdle),
         4 => Just(Op::StopEnds),
         1 => Just(Op::StopDelayed),
         2 => any::<bool>().prop_map(|succeeds| Op::ForgetEnds { succeeds }),
@@ -336,6 +479,7 @@ impl World {
             alive: BTreeMap::new(),
             cancelled: BTreeSet::new(),
             seen: BTreeSet::new(),
+            found: BTreeSet::new(),
             leases: BTreeMap::new(),
             key_held: false,
             forgetting: false,
@@ -362,7 +506,7 @@ impl World {
     }
 
     fn perform(&mut self, effect: Effect, cause: &Event) {
-        match effect {
+        match effect.clone() {
             Effect::Launch(run) | Effect::Probe(run) => {
                 assert!(
                     self.alive.is_empty(),
@@ -372,6 +516,9 @@ impl World {
                 assert!(!self.forgetting, "launched while forgetting");
                 assert!(self.seen.insert(run), "{run:?} launched twice");
                 self.alive.insert(run, Phase::Launching);
+                if effect == Effect::Probe(run) {
+                    self.found.insert(run);
+                }
                 self.key_held = true;
             }
             Effect::CancelLaunch(run) => {
@@ -457,9 +604,18 @@ impl World {
                     self.step(Event::Released(run));
                 }
             }
-            Op::Exit => {
+            Op::Exit { own_timeout } => {
                 if let Some(run) = self.only(Phase::Up) {
-                    self.step(Event::Exited(run, Exit::default()));
+                    self.step(Event::Exited(run, Exit::default(), own_timeout));
+                }
+            }
+            Op::FoundIdle => {
+                if let Some(run) = self
+                    .only(Phase::Launching)
+                    .filter(|run| self.found.contains(run))
+                {
+                    self.alive.remove(&run);
+                    self.step(Event::FoundIdle(run));
                 }
             }
             Op::StopEnds => {
@@ -490,7 +646,8 @@ impl World {
                     self.step(Event::LaunchFailed(run, refused()));
                     self.step(Event::Stopped(run, String::new()));
                     self.step(Event::Released(run));
-                    self.step(Event::Exited(run, Exit::default()));
+                    self.step(Event::Exited(run, Exit::default(), Some(SECOND)));
+                    self.step(Event::FoundIdle(run));
                 }
             }
         }

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bollard::models::{ContainerInspectResponse, ContainerState, NetworkSettings};
+use jiff::Timestamp;
 
 use super::super::callback::CallbackSecret;
+use super::super::legacy::own_timeout;
 use super::super::{
     ContainerSpec, Endpoint, Exit, Instance, InstanceId, LaunchSpec, StreamSpec, VncPassword,
 };
@@ -100,12 +102,15 @@ pub(super) fn instance(
             .find(|(name, _)| *name == PASSWORD_VARIABLE)
             .map(|(_, value)| VncPassword::new(value)),
         callback: CallbackSecret::among(variables()),
-        started_at: container
-            .state
-            .as_ref()
-            .and_then(|state| state.started_at.as_ref()?.parse().ok())
-            .ok_or("when it was started cannot be read")?,
+        started_at: started_at(container).ok_or("when it was started cannot be read")?,
+        own_timeout: own_timeout(variables()),
     })
+}
+
+/// When a container was started last.
+pub(super) fn started_at(container: &ContainerInspectResponse) -> Option<Timestamp> {
+    let state = container.state.as_ref()?;
+    state.started_at.as_ref()?.parse().ok()
 }
 
 /// How a container ended; `None` while it runs.

@@ -1,15 +1,12 @@
 //! The engine as its operator uses it, on the command line: it looks, and fetches images.
 
-use std::collections::HashMap;
 use std::path::Path;
-
-use bollard::query_parameters::ListContainersOptionsBuilder;
 
 use super::super::EngineError;
 use super::super::inventory::{EngineInfo, ImageInfo, image_architecture};
 use super::client::{Client, Location, READ_LIMIT, Refusal, limited, sort};
-use super::labels;
 use super::pull::fetch;
+use super::strangers;
 
 /// A Docker Engine that no desktop is started on.
 pub struct Operator {
@@ -87,28 +84,7 @@ impl Operator {
     /// # Errors
     /// When the engine does not answer.
     pub async fn strangers(&self, base_name: &str) -> Result<Vec<String>, EngineError> {
-        let filter = HashMap::from([("name".to_owned(), vec![base_name.to_owned()])]);
-        let options = ListContainersOptionsBuilder::default()
-            .all(true)
-            .filters(&filter)
-            .build();
-        let docker = self.client.get()?;
-        let containers = limited(READ_LIMIT, docker.list_containers(Some(options)))
-            .await
-            .map_err(|error| self.client.explain(error))?;
-        let mut names: Vec<String> = containers
-            .into_iter()
-            .filter(|container| {
-                let labels = container.labels.as_ref();
-                !labels.is_some_and(|labels| labels.contains_key(labels::OWNER))
-            })
-            .flat_map(|container| container.names.unwrap_or_default())
-            // The engine's filter also finds names that only contain this one, and each of its
-            // names starts with a slash.
-            .filter_map(|name| Some(name.strip_prefix('/')?.to_owned()))
-            .filter(|name| name.starts_with(base_name))
-            .collect();
-        names.sort_unstable();
-        Ok(names)
+        let strangers = strangers::list(&self.client, base_name).await?;
+        Ok(strangers.into_iter().map(|(name, _)| name).collect())
     }
 }

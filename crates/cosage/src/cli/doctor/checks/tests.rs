@@ -144,6 +144,7 @@ fn containers_of_somebody_else_are_named() {
         "collab-vm-a, collab-vm-b",
         "docker rm -f collab-vm-a collab-vm-b",
     );
+    assert_found(&strangers(&names), Warning, "", "--adopt-legacy");
 }
 
 #[test]
