@@ -147,6 +147,18 @@ describe("the service in a container", () => {
     }
   });
 
+  it("is understood with Traefik in front", async () => {
+    files = ["compose.yaml", "traefik/compose.yaml"];
+    environment.COSAGE_HOST = "desktops.example.net";
+    try {
+      const whole = await compose("config");
+      assert.match(whole, /traefik\.http\.routers\.cosage\.rule: Host\(`desktops\.example\.net`\)/);
+      assert.match(whole, /traefik\.http\.services\.cosage\.loadbalancer\.server\.port: '?"?4024/);
+    } finally {
+      files = ["compose.yaml"];
+    }
+  });
+
   it("has no hold of Docker's socket with the proxy, and finds its desktop by it", async () => {
     files = ["compose.yaml", "docker-proxy/compose.yaml"];
     await start();
