@@ -199,7 +199,7 @@ describe("the proxy in front of Docker's socket", () => {
     await refused("POST", "/containers/create", "{}", { "Transfer-Encoding": "chunked" });
     await refused("POST", "/containers/create", "{}", { "Content-Type": "application/x-www-form-urlencoded" });
     await refused("POST", "/images/create?fromImage=a", "", { "Content-Type": "application/x-www-form-urlencoded" });
-    await refused("POST", "/containers/create", { Env: ["A=".padEnd(245_760, "x")] });
+    await refused("POST", "/containers/create", "{}", { "Content-Length": 245_760 });
   });
 
   it("lets the largest order pass that there is", async () => {
@@ -208,5 +208,16 @@ describe("the proxy in front of Docker's socket", () => {
     const { status, text } = await ask("POST", "/containers/create", order);
     assert.equal(status, 404, text);
     assert.match(text, /No such image/);
+  });
+
+  it("says when the engine itself is away", async () => {
+    const lonely = await startDockerProxy("/nowhere/docker.sock");
+    try {
+      const { status, text } = await call("http://docker/info", { socketPath: lonely.socket });
+      assert.equal(status, 503);
+      assert.match(JSON.parse(text).message, /does not reach the engine/);
+    } finally {
+      await lonely.stop();
+    }
   });
 });

@@ -111,8 +111,8 @@ export function startCaddy(service, adapt = (site) => site) {
   return runProgram("caddy", prepare, answers);
 }
 
-/** Starts Debian's HAProxy with deploy/'s rules in front of the machine's Docker Engine; `socket` is its path. */
-export function startDockerProxy() {
+/** Starts Debian's HAProxy with deploy/'s rules in front of an engine's socket; its own is `socket`. */
+export function startDockerProxy(engine = "/var/run/docker.sock") {
   const prepare = async (directory) => {
     const socket = join(directory, "docker.sock");
     const file = join(directory, "haproxy.cfg");
@@ -120,11 +120,12 @@ export function startDockerProxy() {
       "docker-proxy/haproxy.cfg",
       ["/run/cosage-docker/docker.sock", socket],
       ["/etc/cosage/docker-proxy", join(repository, "deploy/docker-proxy")],
+      ["server docker /var/run/docker.sock", `server docker ${engine}`],
     );
     await writeFile(file, rules);
     return { args: ["-f", file], socket };
   };
-  const answers = async ({ socket }) => (await call(`http://docker/_ping`, { socketPath: socket })).status === 200;
+  const answers = ({ socket }) => call("http://docker/_ping", { socketPath: socket });
   return runProgram("haproxy", prepare, answers);
 }
 
