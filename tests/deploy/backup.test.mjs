@@ -1,6 +1,6 @@
 // deploy/backup: what it saves of a service that runs brings back its desktops and their homes on an engine that has lost both.
 import assert from "node:assert/strict";
-import { mkdtemp, rm, stat } from "node:fs/promises";
+import { mkdtemp, readdir, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
@@ -8,6 +8,7 @@ import { after, before, describe, it } from "node:test";
 import { docker, removeAll, runName } from "../support/docker.mjs";
 import { run } from "../support/front.mjs";
 import { repository, startService } from "../support/service.mjs";
+import { until } from "../support/wait.mjs";
 
 const catalog = `
 [app.keeper]
@@ -47,7 +48,15 @@ describe("a backup", () => {
     const put = await fetch(file, { method: "PUT", body: "of importance" });
     assert.equal(put.status, 201, await put.text());
 
-    await backup("save", saved);
+    // An app that writes goes on: a file that is long enough to be written to while it is read.
+    const busy = "cd /home/user; head -c 64M /dev/zero >busy; while :; do echo >>busy; done";
+    await docker("exec", "--detach", `${service.name}-kept`, "sh", "-c", busy);
+    const size = () => docker("exec", `${service.name}-kept`, "stat", "--format", "%s", "/home/user/busy");
+    await until("it writes", async () => Number(await size()) > 64 * 1024 * 1024);
+
+    const { stdout } = await backup("save", saved);
+    assert.equal(stdout, `${service.name}-kept (files changed meanwhile)\n`);
+    assert.deepEqual((await readdir(saved)).sort(), ["desktops.db", "homes", "pictures"]);
     assert.equal((await stat(saved)).mode & 0o777, 0o700);
     // Neither is overwritten by mistake: what was saved, and what is there.
     await assert.rejects(backup("save", saved), /is there already/);
