@@ -199,6 +199,9 @@ describe("the proxy in front of Docker's socket", () => {
     await refused("POST", "/containers/create", "{}", { "Transfer-Encoding": "chunked" });
     await refused("POST", "/containers/create", "{}", { "Content-Type": "application/x-www-form-urlencoded" });
     await refused("POST", "/images/create?fromImage=a", "", { "Content-Type": "application/x-www-form-urlencoded" });
+    await refused("POST", "/images/create?fromSrc=-&repo=cosage%2Ffiles", "fromSrc=http%3A%2F%2F169.254.169.254%2F", {
+      "Content-Type": ["application/x-www-form-urlencoded", "application/json"],
+    });
     await refused("POST", "/containers/create", "{}", { "Content-Length": 245_760 });
   });
 
