@@ -132,14 +132,17 @@ fn lines(table: &str) -> Result<Vec<Line>, Failure> {
 
 fn relay_verdicts(table: &str) -> Result<Vec<Verdict>, Failure> {
     let lines = lines(table)?;
-    let [ours, plain, nginx, direct] = &lines[..] else {
-        return Err("the relay's table has not four lines".into());
+    let [ours, plain, nginx, behind_nginx, direct] = &lines[..] else {
+        return Err("the relay's table has not five lines".into());
     };
-    let throughput = |other: &Line, bound: f64| {
-        let ratio = ours.megabytes_per_second / other.megabytes_per_second;
+    let throughput = |of: &Line, other: &Line, bound: f64| {
+        let ratio = of.megabytes_per_second / other.megabytes_per_second;
         Verdict {
-            measure: format!("throughput, one connection; against {}", other.name),
-            ours: format!("{:.0} MB/s", ours.megabytes_per_second),
+            measure: format!(
+                "throughput of {}, one connection; against {}",
+                of.name, other.name
+            ),
+            ours: format!("{:.0} MB/s", of.megabytes_per_second),
             theirs: format!("{:.0} MB/s", other.megabytes_per_second),
             result: format!("{ratio:.2} ×"),
             target: format!("≥ {bound} ×"),
@@ -150,10 +153,23 @@ fn relay_verdicts(table: &str) -> Result<Vec<Verdict>, Failure> {
     // What a relay adds to the same round trip without one.
     let (added, added_by_nginx) = (ours.p50 - direct.p50, nginx.p50 - direct.p50);
     let latency = added / added_by_nginx;
+    let whole = behind_nginx.p50 / nginx.p50;
     let resident = ours.resident.ok_or("no memory of the gateway's viewers")?;
     Ok(vec![
-        throughput(plain, 0.85),
-        throughput(nginx, 2.0),
+        throughput(ours, plain, 0.85),
+        throughput(ours, nginx, 2.0),
+        throughput(behind_nginx, nginx, 0.95),
+        Verdict {
+            measure: format!(
+                "round trip of 10 bytes through {}, p50; against {}",
+                behind_nginx.name, nginx.name
+            ),
+            ours: format!("{:.0} µs", behind_nginx.p50),
+            theirs: format!("{:.0} µs", nginx.p50),
+            result: format!("{whole:.2} ×"),
+            target: "≤ 0.99 ×".to_owned(),
+            outcome: Outcome::at_most(whole, 0.99),
+        },
         Verdict {
             measure: format!("CPU per GB; against {}", nginx.name),
             ours: format!("{:.2} s", ours.cpu),

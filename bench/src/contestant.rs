@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -11,6 +12,11 @@ use tempfile::TempDir;
 use crate::Failure;
 use crate::process::Process;
 use crate::stream::Dialect;
+
+/// The site that is deployed, and what of it is of the machine.
+const SITE: &str = include_str!("../../deploy/nginx/cosage.conf");
+const SITE_SERVICE: &str = "127.0.0.1:4024";
+const SITE_LISTEN: &str = "listen 4033;";
 
 /// A relay that runs in front of one upstream.
 pub(crate) struct Contestant {
@@ -66,28 +72,12 @@ impl Contestant {
                 .stdout(Stdio::null()),
         )?;
         let address = unused()?;
-        let configuration = directory.path().join("nginx.conf");
-        fs::write(
-            &configuration,
-            format!(
-                "worker_processes auto;\nerror_log stderr crit;\npid {path}/pid;\ndaemon off;\n\
-                 events {{ worker_connections 4096; }}\n\
-                 http {{\n  access_log off;\n  client_body_temp_path {path}/body;\n  proxy_temp_path {path}/proxy;\n  \
-                 fastcgi_temp_path {path}/f;\n  uwsgi_temp_path {path}/u;\n  scgi_temp_path {path}/s;\n  \
-                 server {{\n    listen {address};\n    location / {{\n      proxy_pass http://{websockify_address};\n      \
-                 proxy_http_version 1.1;\n      proxy_set_header Upgrade $http_upgrade;\n      \
-                 proxy_set_header Connection \"upgrade\";\n      proxy_read_timeout 600s;\n    }}\n  }}\n}}\n",
-                path = directory.path().display(),
-            ),
-        )?;
-        let nginx = Process::start(
-            Command::new("nginx")
-                .arg("-p")
-                .arg(directory.path())
-                .arg("-c")
-                .arg(&configuration)
-                .stdout(Stdio::null()),
-        )?;
+        let site = format!(
+            "server {{\n  listen {address};\n  location / {{\n    proxy_pass http://{websockify_address};\n    \
+             proxy_http_version 1.1;\n    proxy_set_header Upgrade $http_upgrade;\n    \
+             proxy_set_header Connection \"upgrade\";\n    proxy_read_timeout 600s;\n  }}\n}}\n",
+        );
+        let nginx = nginx(directory.path(), &site)?;
         listening(websockify_address)?;
         listening(address)?;
         Ok(Self {
@@ -96,6 +86,24 @@ impl Contestant {
             dialect: Dialect::WebSocket,
             processes: vec![websockify, nginx],
             _directory: Some(directory),
+        })
+    }
+
+    /// Debian's nginx, with the site that `deploy/` has, in front of the gateway.
+    pub(crate) fn nginx_and_gateway(upstream: SocketAddr) -> Result<Self, Failure> {
+        let mut gateway = Self::gateway(upstream)?;
+        let directory = tempfile::tempdir()?;
+        let address = unused()?;
+        let site = SITE
+            .replace(SITE_SERVICE, &gateway.address.to_string())
+            .replace(SITE_LISTEN, &format!("listen {address};"));
+        gateway.processes.push(nginx(directory.path(), &site)?);
+        listening(address)?;
+        Ok(Self {
+            name: "nginx + CoSage's gateway",
+            address,
+            _directory: Some(directory),
+            ..gateway
         })
     }
 
@@ -129,6 +137,29 @@ impl Contestant {
             _directory: None,
         })
     }
+}
+
+/// Starts Debian's nginx with one site.
+fn nginx(directory: &Path, site: &str) -> Result<Process, Failure> {
+    let configuration = directory.join("nginx.conf");
+    fs::write(
+        &configuration,
+        format!(
+            "worker_processes auto;\nerror_log stderr crit;\npid {path}/pid;\ndaemon off;\n\
+             events {{ worker_connections 4096; }}\n\
+             http {{\n  access_log off;\n  client_body_temp_path {path}/body;\n  proxy_temp_path {path}/proxy;\n  \
+             fastcgi_temp_path {path}/f;\n  uwsgi_temp_path {path}/u;\n  scgi_temp_path {path}/s;\n{site}}}\n",
+            path = directory.display(),
+        ),
+    )?;
+    Process::start(
+        Command::new("nginx")
+            .arg("-p")
+            .arg(directory)
+            .arg("-c")
+            .arg(&configuration)
+            .stdout(Stdio::null()),
+    )
 }
 
 /// A port that nothing uses at the moment.

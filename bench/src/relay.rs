@@ -89,12 +89,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-fn contestants(upstream: Upstream) -> Result<[Contestant; 4], Failure> {
+fn contestants(upstream: Upstream) -> Result<[Contestant; 5], Failure> {
     let upstream = upstream.start()?;
     Ok([
         Contestant::gateway(upstream)?,
         Contestant::plain(upstream)?,
         Contestant::nginx_and_websockify(upstream)?,
+        Contestant::nginx_and_gateway(upstream)?,
         Contestant::direct(upstream),
     ])
 }

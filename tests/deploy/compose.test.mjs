@@ -2,6 +2,7 @@
 // reached from outside through ports published on loopback only.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { copyFile, mkdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { after, afterEach, before, describe, it } from "node:test";
 import { promisify } from "node:util";
@@ -16,14 +17,30 @@ const name = `${runName}-compose`;
 
 describe("the service in a container", () => {
   let browser, environment, api, streams;
+  let files = ["compose.yaml"];
 
   async function compose(...args) {
     const { stdout } = await run(
       "docker-compose",
-      ["--project-name", name, "--file", join(repository, "deploy/compose.yaml"), ...args],
+      ["--project-name", name, ...files.flatMap((file) => ["--file", join(repository, "deploy", file)]), ...args],
       { env: { ...environmentWithoutSettings(), ...environment }, maxBuffer: 16 * 1024 * 1024 },
     );
     return stdout;
+  }
+
+  async function start() {
+    await compose("up", "--detach", "--build");
+    try {
+      await until("the service is ready", async () => (await fetch(`${api}/readyz`)).ok);
+    } catch (error) {
+      throw new Error(`${error.message}\n${await compose("logs", "--no-color")}`);
+    }
+  }
+
+  /** What the engine says of the container of one of compose's services. */
+  async function inspect(service) {
+    const id = (await compose("ps", "--quiet", service)).trim();
+    return JSON.parse(await docker("inspect", id))[0];
   }
 
   before(async () => {
@@ -32,6 +49,7 @@ describe("the service in a container", () => {
     [api, streams] = [`http://${apiAddress}`, `http://${streamAddress}`];
     const settings = await settingsOfItsOwn(name);
     environment = {
+      DOCKER_GID: String((await stat("/var/run/docker.sock")).gid),
       COSAGE_NETWORK: settings.COSAGE_NETWORK,
       CONTAINER_BASE_NAME: settings.CONTAINER_BASE_NAME,
       PORT_RANGE_START: settings.PORT_RANGE_START,
@@ -41,12 +59,7 @@ describe("the service in a container", () => {
       COSAGE_PUBLISH: apiAddress,
       COSAGE_STREAM_PUBLISH: streamAddress,
     };
-    await compose("up", "--detach", "--build");
-    try {
-      await until("the service is ready", async () => (await fetch(`${api}/readyz`)).ok);
-    } catch (error) {
-      throw new Error(`${error.message}\n${await compose("logs", "--no-color")}`);
-    }
+    await start();
   });
 
   afterEach(() => closePages(browser));
@@ -79,10 +92,9 @@ describe("the service in a container", () => {
   });
 
   it("finds its desktop again after it was restarted", async () => {
-    const [service] = (await compose("ps", "--quiet", "cosage")).trim().split("\n");
     const desktop = () => docker("inspect", "--format", "{{.Id}}", `${environment.CONTAINER_BASE_NAME}beside`);
     const before = await desktop();
-    await docker("restart", service);
+    await compose("restart", "cosage");
     await until("the service is ready again", async () => (await fetch(`${api}/readyz`)).ok);
     // It is known at once, and is looked at before its URL is handed out again.
     const url = await until("its URL", async () => (await (await fetch(`${api}/api/vm/ws/beside`)).json()).url);
@@ -96,12 +108,71 @@ describe("the service in a container", () => {
   it("is small, and runs with nothing it does not need", async () => {
     const size = Number(await docker("image", "inspect", "--format", "{{.Size}}", "cosage/service:latest"));
     assert.ok(size < 64 * 1024 * 1024, `the image has ${size} bytes`);
-    const [service] = (await compose("ps", "--quiet", "cosage")).trim().split("\n");
-    const { HostConfig } = JSON.parse(await docker("inspect", service))[0];
+    const { Config, HostConfig } = await inspect("cosage");
+    assert.equal(Config.User, "10001:10001");
+    assert.deepEqual(HostConfig.GroupAdd, [environment.DOCKER_GID]);
     assert.deepEqual(HostConfig.CapDrop, ["ALL"]);
     assert.ok(HostConfig.ReadonlyRootfs);
     for (const bindings of Object.values(HostConfig.PortBindings)) {
       for (const { HostIp } of bindings) assert.equal(HostIp, "127.0.0.1");
     }
+  });
+
+  it("takes the binary of the architecture that is asked for", async () => {
+    const build = (architecture) =>
+      docker(
+        ...["build", "--quiet", "--tag", name, "--build-arg", "BINARIES=target/image", "--build-arg", `TARGETARCH=${architecture}`],
+        ...["--file", join(repository, "deploy/Dockerfile"), repository],
+      );
+    const place = join(repository, "target/image/one");
+    await mkdir(place, { recursive: true });
+    try {
+      await copyFile(join(repository, "target/release/cosage"), join(place, "cosage"));
+      await build("one");
+      assert.match(await docker("run", "--rm", name, "--version"), /^cosage /);
+      await docker("rmi", name);
+      await assert.rejects(build("other"), /target\/image\/other\/cosage/);
+    } finally {
+      await rm(place, { recursive: true });
+    }
+  });
+
+  it("says what it needs where the group of Docker's socket is not told", async () => {
+    const { DOCKER_GID, ...others } = environment;
+    environment = others;
+    try {
+      await assert.rejects(compose("config"), /stat -c %g \/var\/run\/docker.sock/);
+    } finally {
+      environment = { DOCKER_GID, ...others };
+    }
+  });
+
+  it("is understood with Traefik in front", async () => {
+    files = ["compose.yaml", "traefik/compose.yaml"];
+    environment.COSAGE_HOST = "desktops.example.net";
+    try {
+      const whole = await compose("config");
+      assert.match(whole, /traefik\.http\.routers\.cosage\.rule: Host\(`desktops\.example\.net`\)/);
+      assert.match(whole, /traefik\.http\.services\.cosage\.loadbalancer\.server\.port: '?"?4024/);
+    } finally {
+      files = ["compose.yaml"];
+    }
+  });
+
+  it("has no hold of Docker's socket with the proxy, and finds its desktop by it", async () => {
+    files = ["compose.yaml", "docker-proxy/compose.yaml"];
+    await start();
+    const url = await until("its URL", async () => (await (await fetch(`${api}/api/vm/ws/beside`)).json()).url);
+    const viewer = await view(browser, streams + url);
+    await viewer.sized(1024, 640);
+    await viewer.close();
+    assert.equal((await fetch(`${api}/api/vm/beside`, { method: "DELETE" })).status, 204);
+
+    const service = await inspect("cosage");
+    assert.equal(service.Mounts.find(({ Destination }) => Destination === "/var/run/docker.sock").Source, "/dev/null");
+    const proxy = await inspect("docker-proxy");
+    assert.equal(proxy.Config.User, "10002:10001");
+    assert.equal(proxy.HostConfig.NetworkMode, "none");
+    assert.ok(proxy.HostConfig.ReadonlyRootfs);
   });
 });

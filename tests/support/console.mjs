@@ -24,8 +24,19 @@ export async function openConsole(browser, origin, path = "/", { width = 1280, h
   page.on("console", (message) => {
     if (/content.security.policy/i.test(message.text())) page.complaints.push(message.text());
   });
-  await page.goto(origin + path);
+  await open(page, origin + path);
   return page;
+}
+
+/** Chromium gives up what it loads when a network interface comes or goes, as one does with every container; then again. */
+async function open(page, address) {
+  for (;;) {
+    try {
+      return await page.goto(address);
+    } catch (error) {
+      if (!error.message.includes("ERR_NETWORK_CHANGED")) throw error;
+    }
+  }
 }
 
 /** What axe finds that is serious or worse, each as one line. */

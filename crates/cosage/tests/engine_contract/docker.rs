@@ -18,6 +18,9 @@ use tokio::sync::OnceCell;
 
 use super::{Fixture, container, container_mut, launch};
 
+/// A `DOCKER_HOST` for the code under test alone, such as a proxy that lets through no more than it needs.
+const ENGINE_VARIABLE: &str = "COSAGE_TEST_DOCKER_HOST";
+
 /// The desktop that the images' build makes for tests.
 pub(super) const TINY: &str = "cosage/tiny:latest";
 
@@ -112,7 +115,7 @@ pub(super) async fn succeeds(arguments: &[&str]) -> bool {
 impl DockerFixture {
     pub(super) fn settings(&self) -> DockerSettings {
         DockerSettings {
-            host: None,
+            host: std::env::var(ENGINE_VARIABLE).ok(),
             certificates: None,
             owner: self.run.clone(),
             network: self.run.clone(),
