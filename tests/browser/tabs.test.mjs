@@ -82,9 +82,9 @@ describe("Firefox's tabs", () => {
   after(async () => {
     await browser?.close();
     await service?.stop();
-    await docker("image", "rm", image);
     await sage3?.stop();
     await site?.stop();
+    await docker("image", "rm", image);
   });
 
   const container = async (uid) => (await containers(`${service.name}-${uid}`))[0];
