@@ -4,6 +4,7 @@ import { after, afterEach, before, describe, it } from "node:test";
 
 import { closePages, openPage, pages, startBrowser, view } from "../support/browser.mjs";
 import { containers, docker } from "../support/docker.mjs";
+import { goesOnPlaying, hears, hearsTheTone } from "../support/ears.mjs";
 import { startService } from "../support/service.mjs";
 import { startSite } from "../support/site.mjs";
 import { until } from "../support/wait.mjs";
@@ -36,28 +37,8 @@ async function listen(browser, stream) {
   const page = await openPage(browser, pages, { width: 320, height: 200 });
   await page.goto(`${pages}/sound.html?stream=${encodeURIComponent(stream.replace(/^http/, "ws"))}`);
   await page.click("button");
-  const hears = async (what, ask, argument) => {
-    try {
-      await page.waitForFunction(ask, argument, { polling: 20, timeout: 30_000 });
-    } catch (error) {
-      const seen = await page.evaluate(() => ({
-        ...window.sound?.state,
-        played: window.sound?.played(),
-        error: window.sound?.error(),
-        loudest: window.sound?.loudest(),
-      }));
-      throw new Error(`${what}: ${error.message.split("\n")[0]} (${JSON.stringify(seen)})`);
-    }
-  };
-  return { page, hears };
+  return page;
 }
-
-/** Waits until 440 Hz are heard. */
-const hearsTheTone = ({ hears }) =>
-  hears("440 Hz", () => {
-    const { hertz, decibels } = window.sound?.loudest() ?? {};
-    return Math.abs(hertz - 440) < 12 && decibels > -40;
-  });
 
 describe("sound in Media Source Extensions", () => {
   let service, browser, site;
@@ -93,10 +74,9 @@ describe("sound in Media Source Extensions", () => {
     assert.equal(await encoders(uid), 1);
 
     // It goes on, in one piece.
-    const [played, decoded] = await second.page.evaluate(() => [window.sound.played(), window.sound.decoded()]);
-    await second.hears("two more seconds", ([from, bytes]) => window.sound.played() > from + 2 && window.sound.decoded() > bytes, [played, decoded]);
-    assert.equal(await second.page.evaluate(() => window.sound.ranges()), 1);
-    assert.equal(await second.page.evaluate(() => window.sound.error()), null);
+    await goesOnPlaying(second);
+    assert.equal(await second.evaluate(() => window.sound.ranges()), 1);
+    assert.equal(await second.evaluate(() => window.sound.error()), null);
 
     // Listeners are no viewers.
     assert.equal((await service.call("GET", `/api/vm/${uid}`)).body.viewers, 0);
@@ -106,7 +86,7 @@ describe("sound in Media Source Extensions", () => {
     const third = await listen(browser, service.streams + audio(url));
     await hearsTheTone(third);
     await service.call("DELETE", `/api/vm/${uid}`);
-    await third.hears("the end", () => window.sound.state.closed?.code === 1001);
+    await hears(third, "the end", () => window.sound.state.closed?.code === 1001);
     assert.deepEqual(await containers(`${service.name}-${uid}`), []);
   });
 
@@ -115,7 +95,7 @@ describe("sound in Media Source Extensions", () => {
     const viewer = await view(browser, service.streams + url);
     await viewer.filled([0x10, 0x60, 0xc0], 0.5, 60);
     const listener = await listen(browser, service.streams + audio(url));
-    await listener.hears("a stream of silence", () => window.sound?.state.messages > 10);
+    await hears(listener, "a stream of silence", () => window.sound?.state.messages > 10);
     await viewer.click(512, 400);
     await hearsTheTone(listener);
   });

@@ -1,15 +1,13 @@
 // The service behind Debian's Nginx and Caddy with TLS, by the very files of deploy/: what a person, SAGE3's client and a
 // program see of it on one https origin.
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
-import { writeFile } from "node:fs/promises";
-import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 
 import { startBrowser } from "../support/browser.mjs";
-import { anyCertificate, deployed, replaced, run, startCaddy, startNginx } from "../support/front.mjs";
+import { makeCertificate } from "../support/certificate.mjs";
+import { anyCertificate, replaced, run, startCaddy, startNginxWithTls } from "../support/front.mjs";
 import { call, stream, webSocket } from "../support/http.mjs";
-import { freePort, startService } from "../support/service.mjs";
+import { startService } from "../support/service.mjs";
 import { openViewer } from "../support/viewer.mjs";
 
 const catalog = `
@@ -30,34 +28,16 @@ protocol = "rfb"
 
 const RFB_VERSION = "RFB 003.008\n";
 
-/** Nginx with deploy's site, and a certificate of its own; `adapt` may change the site further. */
-async function startNginxWithTls(service, adapt = (site) => site) {
-  const redirecting = await freePort();
-  const site = async (directory, port) => {
-    const [certificate, key] = [join(directory, "certificate.pem"), join(directory, "key.pem")];
-    const subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"];
-    await run("openssl", ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", key, "-out", certificate, ...subject]);
-    await writeFile(join(directory, "users"), `teacher:{SHA}${createHash("sha1").update("open sesame").digest("base64")}\n`);
-    const text = await deployed(
-      "nginx/cosage-tls.conf",
-      ["127.0.0.1:4024", new URL(service.api).host],
-      ["listen 80;", `listen 127.0.0.1:${redirecting};`],
-      ["listen 443 ssl;", `listen 127.0.0.1:${port} ssl;`],
-      ["server_name desktops.example.org;", "server_name localhost;"],
-      ["/etc/letsencrypt/live/desktops.example.org/fullchain.pem", certificate],
-      ["/etc/letsencrypt/live/desktops.example.org/privkey.pem", key],
-      ["/etc/nginx/cosage.users", join(directory, "users")],
-    );
-    return adapt(text);
-  };
-  return { ...(await startNginx(site, "https")), redirecting };
-}
+let certificate;
 
 const fronts = {
   Nginx: {
-    start: startNginxWithTls,
+    start: (service) => startNginxWithTls(service, { certificate }),
     withUsers: (service) =>
-      startNginxWithTls(service, (site) => replaced(site, ["#auth_basic  ", "auth_basic  "], ["#auth_basic_user_file", "auth_basic_user_file"])),
+      startNginxWithTls(service, {
+        certificate,
+        adapt: (site) => replaced(site, ["#auth_basic  ", "auth_basic  "], ["#auth_basic_user_file", "auth_basic_user_file"]),
+      }),
   },
   Caddy: {
     start: startCaddy,
@@ -77,6 +57,7 @@ describe("behind TLS", () => {
   let service, browser;
 
   before(async () => {
+    certificate = await makeCertificate("localhost");
     browser = await startBrowser();
     service = await startService("tls", { settings: { COSAGE_STREAM_LISTEN: "off", COSAGE_PING_INTERVAL: "1s" }, catalog });
   });
@@ -84,6 +65,7 @@ describe("behind TLS", () => {
   after(async () => {
     await browser?.close();
     await service?.stop();
+    await certificate?.remove();
   });
 
   /** Opens a stream of a desktop as a page of `origin` does. */
@@ -221,7 +203,7 @@ describe("behind TLS", () => {
   }
 
   it("Nginx sends those who come without TLS to where it is", async () => {
-    const nginx = await startNginxWithTls(service);
+    const nginx = await startNginxWithTls(service, { certificate });
     try {
       const { status, headers } = await call(`http://127.0.0.1:${nginx.redirecting}/view/a?b=c`, { headers: { Host: "localhost" } });
       assert.deepEqual([status, headers.location], [301, "https://localhost/view/a?b=c"]);

@@ -15,7 +15,8 @@ const types = { ".html": "text/html", ".js": "text/javascript", ".txt": "text/pl
 /** The origin of the page with the viewer: another host than the service's. */
 export const pages = "http://viewer.localhost";
 
-export function startBrowser() {
+/** `further` are more of Chromium's flags. */
+export function startBrowser(...further) {
   return chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     args: [
@@ -26,8 +27,20 @@ export function startBrowser() {
       "--disable-background-networking",
       "--disable-component-update",
       "--disable-sync",
+      ...further,
     ],
   });
+}
+
+/** A file of the pages, or of noVNC, by the path it is served at: its content and type. */
+export async function pageFile(pathname) {
+  const path = normalize(pathname);
+  const file = path.startsWith("/novnc/") ? join(novnc, path.slice("/novnc".length)) : join(files, path);
+  try {
+    return { body: await readFile(file), contentType: types[extname(file)] };
+  } catch {
+    return undefined;
+  }
 }
 
 /**
@@ -37,13 +50,7 @@ export function startBrowser() {
 export async function openPage(browser, origin, viewport) {
   const page = await browser.newPage({ viewport });
   await page.route(`${origin}/**`, async (route) => {
-    const path = normalize(new URL(route.request().url()).pathname);
-    const file = path.startsWith("/novnc/") ? join(novnc, path.slice("/novnc".length)) : join(files, path);
-    try {
-      await route.fulfill({ body: await readFile(file), contentType: types[extname(file)] });
-    } catch {
-      await route.fulfill({ status: 404 });
-    }
+    await route.fulfill((await pageFile(new URL(route.request().url()).pathname)) ?? { status: 404 });
   });
   // What a person is asked, when a page wants to connect to their own machine.
   await page.context().grantPermissions(["local-network-access"]);

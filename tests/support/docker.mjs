@@ -39,6 +39,12 @@ export async function removeAll(prefix) {
   if (networks.length) await docker("network", "rm", ...networks);
 }
 
+/** The address that `host.docker.internal` is in a desktop's container. */
+export async function hostGateway() {
+  const line = await docker("run", "--rm", "--add-host", "gateway:host-gateway", "--entrypoint", "getent", "cosage/tiny:latest", "hosts", "gateway");
+  return line.split(/\s+/)[0];
+}
+
 /**
  * An address of the host that containers of every network reach: that of a network which is made for it. (The default
  * bridge's is not to be had while nothing is connected to it: Node leaves such interfaces out, and the engine does not tell.)

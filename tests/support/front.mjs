@@ -1,6 +1,7 @@
 // The programs that deploy/ has configurations for, run with those very files: only names, ports and paths are the test's own.
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { Agent } from "node:https";
@@ -60,8 +61,11 @@ export async function runProgram(command, prepare, ready) {
   }
 }
 
-/** Starts Debian's Nginx with a site of deploy/, which `site` reads and adapts: it gets a directory and a free port. */
-export function startNginx(site, scheme = "http") {
+/**
+ * Starts Debian's Nginx with a site of deploy/, which `site` reads and adapts: it gets a directory and a free port. `host`
+ * is what the site is called.
+ */
+export function startNginx(site, { scheme = "http", host = "localhost" } = {}) {
   const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
   const prepare = async (directory) => {
     const port = await freePort();
@@ -83,10 +87,32 @@ http {
     );
     return {
       args: ["-c", join(directory, "nginx.conf"), "-e", "stderr"],
-      origin: `${scheme}://localhost:${port}`,
+      origin: `${scheme}://${host}:${port}`,
+      // Names below localhost are a browser's, and no resolver's.
+      address: `${scheme}://localhost:${port}`,
     };
   };
   return runProgram("nginx", prepare, answers);
+}
+
+/** Nginx with deploy's site for TLS, called `host`; `adapt` may change the site further. */
+export async function startNginxWithTls(service, { certificate, host = "localhost", adapt = (site) => site }) {
+  const redirecting = await freePort();
+  const site = async (directory, port) => {
+    await writeFile(join(directory, "users"), `teacher:{SHA}${createHash("sha1").update("open sesame").digest("base64")}\n`);
+    const text = await deployed(
+      "nginx/cosage-tls.conf",
+      ["127.0.0.1:4024", new URL(service.api).host],
+      ["listen 80;", `listen 127.0.0.1:${redirecting};`],
+      ["listen 443 ssl;", `listen 127.0.0.1:${port} ssl;`],
+      ["server_name desktops.example.org;", `server_name ${host};`],
+      ["/etc/letsencrypt/live/desktops.example.org/fullchain.pem", certificate.certificateFile],
+      ["/etc/letsencrypt/live/desktops.example.org/privkey.pem", certificate.keyFile],
+      ["/etc/nginx/cosage.users", join(directory, "users")],
+    );
+    return adapt(text);
+  };
+  return { ...(await startNginx(site, { scheme: "https", host })), redirecting };
 }
 
 /** Starts Debian's Caddy with deploy/'s Caddyfile, further adapted by `adapt`, in front of a service. */
@@ -130,8 +156,8 @@ export function startDockerProxy(engine = "/var/run/docker.sock") {
 }
 
 /** Whether something answers that has the service behind it, whatever its certificate and whoever may come in. */
-async function answers({ origin }) {
-  const { status } = await call(`${origin}/readyz`, { agent: origin.startsWith("https") ? anyCertificate : undefined });
+async function answers({ origin, address = origin }) {
+  const { status } = await call(`${address}/readyz`, { agent: origin.startsWith("https") ? anyCertificate : undefined });
   return status === 200 || status === 401;
 }
 

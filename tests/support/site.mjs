@@ -1,5 +1,5 @@
-// A small web site that a desktop's Firefox opens: pages of one colour with a field, which report what happens on them,
-// and sound 440 Hz from a click on.
+// A small web site that a desktop's Firefox opens: pages of one colour with a field, which report what happens on them
+// (text in the field, their width, how often the site was visited, whether dark pages are preferred), and sound 440 Hz from a click on.
 import { EventEmitter, once } from "node:events";
 import { createServer } from "node:http";
 
@@ -20,7 +20,12 @@ function page(colour) {
     tone.connect(context.destination);
     tone.start();
   }, { once: true });
-  addEventListener("load", () => { field.focus(); report({ width: innerWidth }); });
+  addEventListener("load", () => {
+    field.focus();
+    const visits = Number(localStorage.visits ?? 0) + 1;
+    localStorage.visits = visits;
+    report({ width: innerWidth, visits, dark: matchMedia("(prefers-color-scheme: dark)").matches });
+  });
 </script></html>`;
 }
 
