@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, describe, it } from "node:test";
 
 import { closePages, pages, startBrowser, view } from "../support/browser.mjs";
-import { containers } from "../support/docker.mjs";
+import { containers, docker } from "../support/docker.mjs";
 import { startService } from "../support/service.mjs";
 import { until } from "../support/wait.mjs";
 
@@ -101,6 +101,48 @@ describe("the tiny desktop in noVNC", () => {
       await showsItsCorners(viewer, width, height);
     }
     await viewer.close();
+  });
+
+  it("goes on in the same viewers after it was killed, in the size that it had", async () => {
+    const { url } = await service.open("killed", { vm: "tiny" });
+    // Each asks for its window's size once, and then when that changes: the last one counts.
+    const one = await view(browser, service.streams + url, { width: 901, height: 555 });
+    await one.sized(901, 555);
+    const two = await view(browser, service.streams + url);
+    await two.sized(1024, 640);
+    await one.page.setViewportSize({ width: 900, height: 560 });
+    for (const viewer of [one, two]) await showsItsCorners(viewer, 900, 560);
+    await one.page.locator("canvas").focus();
+    await one.page.keyboard.press("a");
+    await one.pixel(450, 280, palette[0x61 % 8]);
+
+    // What ends sooner is not started again by itself.
+    await until("it has run for long enough", async () => {
+      const { body } = await service.call("GET", "/api/vm/killed");
+      return Date.now() - Date.parse(body.since) > 11_000;
+    });
+    const [before] = await containers(`${service.name}-killed`);
+    const id = await docker("inspect", before, "--format", "{{.Id}}");
+    await docker("kill", before);
+    await until("another container runs", async () => {
+      const [now] = await containers(`${service.name}-killed`);
+      return now !== undefined && (await docker("inspect", now, "--format", "{{.Id}}")) !== id;
+    });
+    // A new run: what was typed before is gone.
+    for (const viewer of [one, two]) {
+      await viewer.pixel(450, 280, grey);
+      await showsItsCorners(viewer, 900, 560);
+    }
+    await two.page.locator("canvas").focus();
+    await two.page.keyboard.press("b");
+    for (const viewer of [one, two]) await viewer.pixel(450, 280, palette[0x62 % 8]);
+    for (const viewer of [one, two]) {
+      const events = await viewer.events();
+      assert.equal(events.filter(({ name }) => name === "disconnect").length, 0, JSON.stringify(events));
+    }
+    assert.equal((await service.call("GET", "/api/vm/killed")).body.viewers, 2);
+    await one.screenshot("tiny-killed");
+    await Promise.all([one.close(), two.close()]);
   });
 
   it("is gone soon after the last viewer, and is back under its name", async () => {

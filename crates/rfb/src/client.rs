@@ -319,8 +319,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// # Errors
     /// The connection broke.
     pub async fn set_desktop_size(&mut self, width: u16, height: u16) -> Result<(), ClientError> {
-        self.send(&set_desktop_size((width, height), self.screen))
-            .await
+        let (id, flags) = self.screen;
+        let size = [width.to_be_bytes(), height.to_be_bytes()].concat();
+        let mut message = vec![251, 0];
+        message.extend_from_slice(&size);
+        message.extend_from_slice(&[1, 0]);
+        message.extend_from_slice(&id.to_be_bytes());
+        message.extend_from_slice(&[0; 4]);
+        message.extend_from_slice(&size);
+        message.extend_from_slice(&flags.to_be_bytes());
+        self.send(&message).await
     }
 
     /// The next message of the server; pixels of an update are in the framebuffer then.
@@ -489,19 +497,6 @@ pub fn size_update((width, height): (u16, u16)) -> [u8; 16] {
     let [c, d] = height.to_be_bytes();
     let [e, f, g, h] = DESKTOP_SIZE.to_be_bytes();
     [0, 0, 0, 1, 0, 0, 0, 0, a, b, c, d, e, f, g, h]
-}
-
-/// `SetDesktopSize` (rfbproto) for a single screen with this id and these flags.
-pub fn set_desktop_size((width, height): (u16, u16), (id, flags): (u32, u32)) -> Vec<u8> {
-    let size = [width.to_be_bytes(), height.to_be_bytes()].concat();
-    let mut message = vec![251, 0];
-    message.extend_from_slice(&size);
-    message.extend_from_slice(&[1, 0]);
-    message.extend_from_slice(&id.to_be_bytes());
-    message.extend_from_slice(&[0; 4]);
-    message.extend_from_slice(&size);
-    message.extend_from_slice(&flags.to_be_bytes());
-    message
 }
 
 async fn text<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Vec<u8>, ClientError> {

@@ -42,8 +42,8 @@ const VMWARE_LED_STATE: i32 = 0x574d_5668;
 const UNTIL_LAST_RECT: u16 = u16::MAX;
 
 // Tight's compression control (rfbproto): the lower four bits reset its zlib streams, the upper four are one of the
-// following, or a basic compression, of which one bit says that a filter follows.
-const TIGHT_RESETS: u8 = 0x0f;
+// following, or a basic compression, of which two bits are the stream and one says that a filter follows.
+const TIGHT_STREAM: u8 = 0x3;
 const TIGHT_FILL: u8 = 0x8;
 const TIGHT_JPEG: u8 = 0x9;
 const TIGHT_PNG_DATA: u8 = 0xa;
@@ -54,6 +54,9 @@ const FILTER_GRADIENT: u8 = 2;
 /// Shorter data is not compressed, and has no length in front of it.
 const TIGHT_UNCOMPRESSED: u64 = 12;
 
+/// How long the head of a zlib stream is, in bytes (RFC 1950, 2.2).
+const ZLIB_HEAD_LEN: u8 = 2;
+
 /// Follows what one server sends, in whatever pieces it comes.
 #[derive(Clone, Debug)]
 pub struct Updates {
@@ -62,6 +65,8 @@ pub struct Updates {
     /// How many bytes of a head the place needs.
     wanted: u8,
     place: Place,
+    /// How many bytes are to be left out, before everything else.
+    left_out: u8,
     /// How many bytes are to be passed over before the place is reached.
     body: u64,
     /// Of the update that is under way, without the one that is.
@@ -71,8 +76,24 @@ pub struct Updates {
     pixel_format: [u8; PIXEL_FORMAT_LEN],
     /// Something was sent that only goes on with what the same server keeps in mind.
     entangled: bool,
-    /// The next Tight rectangle is the first one of another server.
-    reset_tight: bool,
+    /// Tight's zlib streams.
+    streams: [Stream; 4],
+    /// Which of them the data belongs to whose length is read, where it is compressed with one.
+    stream: Option<u8>,
+    /// What is still to be taken off the length that is read, in units of its next byte.
+    owed: u8,
+}
+
+/// How far one of Tight's zlib streams is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stream {
+    /// What comes next is its beginning.
+    #[default]
+    New,
+    /// Viewer and server are in the middle of it.
+    Begun,
+    /// The viewer is in the middle of it, and the server begins one of its own.
+    Succeeded,
 }
 
 /// What the bytes that are gathered are.
@@ -121,55 +142,71 @@ impl Default for Updates {
             gathered: 0,
             wanted: 24,
             place: Place::ServerInit,
+            left_out: 0,
             body: 0,
             rectangles: 0,
             rectangle: Rectangle::default(),
             size: (0, 0),
             pixel_format: [0; PIXEL_FORMAT_LEN],
             entangled: false,
-            reset_tight: false,
+            streams: [Stream::New; 4],
+            stream: None,
+            owed: 0,
         }
     }
 }
 
 impl Updates {
-    /// Takes what comes next. It is as it was afterwards, but for the first picture in Tight after [`Self::succeed`].
-    pub fn advance(&mut self, mut input: &mut [u8]) {
-        while !input.is_empty() && self.place != Place::Lost {
-            if self.body > 0 {
-                let len =
-                    usize::try_from(self.body).map_or(input.len(), |body| body.min(input.len()));
-                self.body -= len as u64;
-                input = &mut input[len..];
+    /// Takes what comes next, and returns how much of it, from its front, is to be passed on: all of it, as it is, but for
+    /// the first pictures in Tight after [`Self::succeed`].
+    pub fn advance(&mut self, bytes: &mut [u8]) -> usize {
+        let (mut at, mut end) = (0, bytes.len());
+        while at < end && self.place != Place::Lost {
+            if self.left_out > 0 {
+                bytes.copy_within(at + 1..end, at);
+                end -= 1;
+                self.left_out -= 1;
                 continue;
             }
-            if self.place == Place::TightControl && std::mem::take(&mut self.reset_tight) {
-                input[0] |= TIGHT_RESETS;
+            let rest = end - at;
+            if self.body > 0 {
+                let len = usize::try_from(self.body).map_or(rest, |body| body.min(rest));
+                self.body -= len as u64;
+                at += len;
+                continue;
             }
-            let missing = usize::from(self.wanted - self.gathered);
-            let len = missing.min(input.len());
+            if self.place == Place::TightLength {
+                self.shorten(&mut bytes[at]);
+            }
+            let len = usize::from(self.wanted - self.gathered).min(rest);
             let start = usize::from(self.gathered);
-            self.head[start..start + len].copy_from_slice(&input[..len]);
+            self.head[start..start + len].copy_from_slice(&bytes[at..at + len]);
             self.gathered += len as u8;
-            input = &mut input[len..];
+            at += len;
             if self.gathered == self.wanted {
                 self.arrive();
             }
         }
+        end
     }
 
     /// Whether everything so far is whole, and another server could go on from here: the pictures so far were not of
     /// a kind that only the same one can continue.
     pub fn can_be_succeeded(&self) -> bool {
-        self.place == Place::Message && self.body == 0 && !self.entangled
+        self.place == Place::Message && self.body == 0 && self.left_out == 0 && !self.entangled
     }
 
     /// What comes next is another server's, after its `ServerInit`.
     ///
-    /// Its zlib streams are new ones, and the viewer's have to be, too. For Tight a flag in the stream says so; for Zlib
-    /// and ZRLE there is none, which is what [`Self::can_be_succeeded`] looks at.
+    /// Its zlib streams are new ones, while the viewer's go on. What a new one has in front is its head, and what follows
+    /// refers to nothing before it; so without the head it is a continuation of any stream that was flushed to a whole byte,
+    /// as it is after each rectangle. (Tight also has a flag that resets the viewer's streams, after which noVNC's fail.)
     pub fn succeed(&mut self) {
-        self.reset_tight = true;
+        for stream in &mut self.streams {
+            if *stream == Stream::Begun {
+                *stream = Stream::Succeeded;
+            }
+        }
     }
 
     /// Width and height of the screen in pixels, as far as the viewer was told; 0 by 0 before `ServerInit`.
@@ -253,7 +290,14 @@ impl Updates {
                 1 => self.next_rectangle(4 * self.rectangle.area()),
                 _ => self.place = Place::Lost,
             },
-            Place::TightControl => self.tight(head[0] >> 4),
+            Place::TightControl => {
+                for (index, stream) in self.streams.iter_mut().enumerate() {
+                    if head[0] >> index & 1 == 1 {
+                        *stream = Stream::New;
+                    }
+                }
+                self.tight(head[0] >> 4);
+            }
             Place::TightFilter => match head[0] {
                 FILTER_COPY | FILTER_GRADIENT => {
                     self.tight_data(0, self.tight_pixel() * self.rectangle.area());
@@ -309,10 +353,12 @@ impl Updates {
     }
 
     fn tight(&mut self, compression: u8) {
+        self.stream = None;
         match compression {
             TIGHT_FILL => self.next_rectangle(self.tight_pixel()),
             TIGHT_JPEG | TIGHT_PNG_DATA => self.await_head(Place::TightLength, 1),
             basic if basic < TIGHT_FILL => {
+                self.stream = Some(basic & TIGHT_STREAM);
                 if basic & TIGHT_EXPLICIT_FILTER == 0 {
                     self.tight_data(0, self.tight_pixel() * self.rectangle.area());
                 } else {
@@ -326,11 +372,26 @@ impl Updates {
     /// A palette of so many bytes, and data that has so many when it is not compressed.
     fn tight_data(&mut self, palette: u64, len: u64) {
         if len < TIGHT_UNCOMPRESSED {
-            self.next_rectangle(palette + len);
-        } else {
-            self.await_head(Place::TightLength, 1);
-            self.body = palette;
+            return self.next_rectangle(palette + len);
         }
+        self.await_head(Place::TightLength, 1);
+        self.body = palette;
+        self.owed = match self.current_stream() {
+            Some(Stream::Succeeded) => ZLIB_HEAD_LEN,
+            _ => 0,
+        };
+    }
+
+    fn current_stream(&mut self) -> Option<&mut Stream> {
+        self.streams.get_mut(usize::from(self.stream?))
+    }
+
+    /// Takes what is owed off a length, of which this is the next byte. Its last one has eight bits and the others seven.
+    fn shorten(&mut self, byte: &mut u8) {
+        let bits = if self.gathered == 2 { 0xff } else { 0x7f };
+        let (value, borrows) = (*byte & bits).overflowing_sub(self.owed);
+        *byte = *byte & !bits | value & bits;
+        self.owed = u8::from(borrows);
     }
 
     /// One to three bytes, the lowest bits first: seven, seven and eight of them (rfbproto, Tight).
@@ -347,6 +408,17 @@ impl Updates {
             _ => u64::from(low & 0x7f) | u64::from(middle & 0x7f) << 7 | u64::from(high) << 14,
         };
         self.gathered = 0;
+        if self.owed > 0 {
+            // Too short for the head that it should begin with.
+            self.place = Place::Lost;
+            return;
+        }
+        if let Some(stream) = self.current_stream() {
+            let before = std::mem::replace(stream, Stream::Begun);
+            if before == Stream::Succeeded {
+                self.left_out = ZLIB_HEAD_LEN;
+            }
+        }
         self.next_rectangle(len);
     }
 

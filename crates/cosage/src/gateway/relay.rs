@@ -318,11 +318,15 @@ impl Relay {
         self.counters
             .bytes_to_client
             .fetch_add(len as u64, Ordering::Relaxed);
-        let payload = HEADROOM..HEADROOM + len;
-        let end = payload.end;
-        if let Some(updates) = &mut self.updates {
-            updates.advance(&mut buffer[payload.clone()]);
+        let passed = match &mut self.updates {
+            Some(updates) => updates.advance(&mut buffer[HEADROOM..HEADROOM + len]),
+            None => len,
+        };
+        if passed == 0 {
+            return;
         }
+        let payload = HEADROOM..HEADROOM + passed;
+        let end = payload.end;
         let ready = match self.framing {
             Framing::Terminated(_) => frame::frame_in_place(&mut buffer, payload),
             Framing::Passed { .. } => payload.start..payload.start,

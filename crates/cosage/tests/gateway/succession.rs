@@ -87,15 +87,24 @@ async fn seen(service: &Service, listener: &TcpListener) -> (Client, TcpStream) 
     expect(&mut server, &SET_FORMAT).await;
     expect(&mut server, &ENCODINGS).await;
     expect(&mut server, &REQUEST).await;
-    server.write_all(&picture()).await.unwrap();
-    assert_eq!(read_payload(&mut client, picture().len()).await, picture());
+    server.write_all(&compressed(true)).await.unwrap();
+    assert_eq!(
+        read_payload(&mut client, compressed(true).len()).await,
+        compressed(true)
+    );
     (client, server)
 }
 
-/// An update with one small rectangle in Tight: two colours, uncompressed.
-fn picture() -> Vec<u8> {
-    let mut bytes = vec![0, 0, 0, 1, 0, 0, 0, 0, 0, 8, 0, 1, 0, 0, 0, 7];
-    bytes.extend([0x40, 0x01, 1, 1, 2, 3, 4, 5, 6, 0xaa]);
+/// An update with one rectangle in Tight, with or without the head of its zlib stream.
+fn compressed(with_head: bool) -> Vec<u8> {
+    let mut bytes = vec![0, 0, 0, 1, 0, 0, 0, 0, 0, 8, 0, 8, 0, 0, 0, 7];
+    let data: &[u8] = if with_head {
+        &[0x78, 0x9c, 1, 2, 3, 4]
+    } else {
+        &[1, 2, 3, 4]
+    };
+    bytes.extend([0, u8::try_from(data.len()).unwrap()]);
+    bytes.extend(data);
     bytes
 }
 
@@ -111,24 +120,21 @@ async fn another_server_goes_on_as_if_it_had_been_there_before() {
     let ended = service.follow(endpoint(next_address, Protocol::Rfb));
     drop(server);
     service.end(EndReason::Exited);
+    // Somebody comes to give it the size that the viewer had, and is not let in.
+    drop(accept(&second).await);
     let (mut server, shared) = greeted(&second, (1024, 768)).await;
     assert_eq!(shared, [1]);
     expect(&mut server, &SET_FORMAT).await;
     expect(&mut server, &ENCODINGS).await;
-    // The size that the viewer had, and a whole picture.
-    let mut resize = vec![251, 0, 1, 0x40, 0, 200, 1, 0];
-    resize.extend([0; 8]);
-    resize.extend([1, 0x40, 0, 200, 0, 0, 0, 0]);
-    expect(&mut server, &resize).await;
+    // A whole picture, of which the viewer is told the size.
     expect(&mut server, &[3, 0, 0, 0, 0, 0, 4, 0, 3, 0]).await;
-    // Its own size, meanwhile.
     let size = [0, 0, 0, 1, 0, 0, 0, 0, 4, 0, 3, 0, 0xff, 0xff, 0xff, 0x21];
     assert_eq!(next_payload(&mut client).await, size);
-    // A picture that makes the viewer forget what the first server's were compressed with.
-    server.write_all(&picture()).await.unwrap();
-    let mut marked = picture();
-    marked[16] = 0x4f;
-    assert_eq!(read_payload(&mut client, marked.len()).await, marked);
+    // Compressed data, without the head of a stream: the viewer is in the middle of one.
+    server.write_all(&compressed(true)).await.unwrap();
+    let (whole, headless) = (compressed(true), compressed(false));
+    assert!(headless.len() + 2 == whole.len());
+    assert_eq!(read_payload(&mut client, headless.len()).await, headless);
     // The rest of the message that was begun goes nowhere, what follows goes on.
     send(&mut client, &[&KEY[3..], &REQUEST].concat()).await;
     expect(&mut server, &REQUEST).await;
@@ -149,6 +155,7 @@ async fn what_is_typed_meanwhile_goes_nowhere_and_what_is_wished_counts() {
     let _lasting = service.follow(endpoint(next_address, Protocol::Rfb));
     drop(server);
     service.end(EndReason::Exited);
+    drop(accept(&second).await);
     let server = accept(&second).await;
     let fewer = [2, 0, 0, 1, 0, 0, 0, 7];
     send(&mut client, &[KEY.as_slice(), &fewer, &KEY].concat()).await;
@@ -168,7 +175,7 @@ async fn a_viewer_in_the_middle_of_a_picture_is_told_that_the_desktop_ended() {
     let zrle = [
         0, 0, 0, 1, 0, 0, 0, 0, 0, 8, 0, 1, 0, 0, 0, 16, 0, 0, 0, 1, 0,
     ];
-    for last_words in [&picture()[..20], &zrle, &[77]] {
+    for last_words in [&compressed(true)[..20], &zrle, &[77]] {
         let (first, address) = listener().await;
         let (second, next_address) = listener().await;
         let service = Service::start(endpoint(address, Protocol::Rfb)).await;
@@ -200,6 +207,12 @@ async fn last_words_arrive_before_the_next_server_goes_on() {
     server.write_all(&BELL).await.unwrap();
     drop(server);
     assert_eq!(next_payload(&mut client).await, BELL);
+    // One that has the right size already is left alone.
+    let (mut looked_at, _) = greeted(&second, (320, 200)).await;
+    expect(&mut looked_at, &RESIZABLE).await;
+    let mut rest = Vec::new();
+    looked_at.read_to_end(&mut rest).await.unwrap();
+    assert_eq!(rest.len(), SET_FORMAT.len(), "{rest:?}");
     let (mut server, _) = greeted(&second, (320, 200)).await;
     server.write_all(&BELL).await.unwrap();
     assert_eq!(next_payload(&mut client).await, BELL);
@@ -248,8 +261,12 @@ async fn who_only_looked_on_goes_on_looking_only() {
     let (mut server, _) = greeted(&second, (640, 480)).await;
     expect(&mut server, &SET_FORMAT).await;
     expect(&mut server, &ENCODINGS).await;
-    // No resizing.
+    // No resizing: it is told of the size.
     expect(&mut server, &[3, 0, 0, 0, 0, 0, 2, 0x80, 1, 0xe0]).await;
+    let size = [
+        0, 0, 0, 1, 0, 0, 0, 0, 2, 0x80, 1, 0xe0, 0xff, 0xff, 0xff, 0x21,
+    ];
+    assert_eq!(next_payload(&mut client).await, size);
     send(&mut client, &[KEY.as_slice(), &REQUEST].concat()).await;
     expect(&mut server, &REQUEST).await;
     standing.set(Rights::of(Role::Control));
@@ -283,9 +300,7 @@ async fn real_servers_take_the_place_of_each_other() {
         let _lasting = service.follow(endpoint(second.address, Protocol::Rfb));
         first.process.signal(Signal::KILL);
         service.end(EndReason::Exited);
-        // The next server's own size first, and then the one that the viewer had.
-        resized(&mut viewer, (320, 200)).await;
-        resized(&mut viewer, (401, 303)).await;
+        // Its own size is another one.
         viewer.full_picture().await.unwrap();
         assert_eq!(viewer.size(), (401, 303));
     };

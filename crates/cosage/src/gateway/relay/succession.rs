@@ -10,7 +10,9 @@ use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rfb::client::{self, ServerInit, Update};
+use rfb::client::{
+    self, Client, ClientError, Message, Rectangle, ServerInit, Sharing, Transfer, Update,
+};
 use rfb::updates::PIXEL_FORMAT_LEN;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -25,15 +27,19 @@ use crate::gateway::ending::Ending;
 /// How long what the instance still had to say may take to arrive, once the engine has said that it ended.
 const LAST_WORDS_BOUND: Duration = Duration::from_secs(1);
 
+/// How long giving the screen its size may take.
+const RESIZE_BOUND: Duration = Duration::from_secs(2);
+
 /// How much later than the connection the engine may say that an instance ended.
 const VERDICT_BOUND: Duration = Duration::from_secs(5);
 
 /// What a server is told in the viewer's stead.
-#[derive(PartialEq, Eq)]
 struct Told {
     pixel_format: [u8; PIXEL_FORMAT_LEN],
     /// `SetEncodings`, the whole message.
     encodings: Vec<u8>,
+    /// The size that the screen had, where the viewer may choose one.
+    size: Option<(u16, u16)>,
 }
 
 impl Told {
@@ -87,7 +93,7 @@ impl Relay {
                 };
                 tracing::info!(%uid, "a viewer stayed while its desktop was started again");
                 let mut orders = Vec::new();
-                if now != wishes {
+                if now.encodings != wishes.encodings {
                     orders.extend(now.encodings);
                 }
                 self.go_on(next.stream, next.size, orders);
@@ -110,11 +116,15 @@ impl Relay {
 
     /// What the viewer would say to another server; `None` when another one cannot go on.
     fn wishes(&mut self) -> Option<Told> {
+        let may_resize = self.filter.rights().role == Role::Control;
         let updates = self.updates.as_ref()?;
-        let encodings = self.filter.wishes().encodings()?;
+        let wishes = self.filter.wishes();
+        let encodings = wishes.encodings()?;
         updates.can_be_succeeded().then(|| Told {
             pixel_format: *updates.pixel_format(),
             encodings: encodings.to_vec(),
+            size: (may_resize && wishes.takes(client::EXTENDED_DESKTOP_SIZE))
+                .then(|| updates.size()),
         })
     }
 
@@ -176,11 +186,6 @@ impl Relay {
         updates.succeed();
         let before = updates.size();
         if size != before {
-            let may_resize = self.filter.rights().role == Role::Control;
-            if may_resize && self.filter.wishes().takes(client::EXTENDED_DESKTOP_SIZE) {
-                // As the viewers had it. The screen gets the id that it is given here.
-                orders.extend(client::set_desktop_size(before, (0, 0)));
-            }
             self.tell_size(size);
         }
         // Whole, because what the viewer has is of another server; the viewer goes on asking by itself.
@@ -216,6 +221,47 @@ impl Relay {
     }
 }
 
+/// Gives the screen the size that it had, by a connection of its own: a viewer that gets the answer to a request that it did
+/// not make, as noVNC does, takes it for that of its own and asks for another size.
+async fn resize(
+    lease: &Lease,
+    (width, height): (u16, u16),
+    turns: &Turns,
+) -> Result<(), ClientError> {
+    let stream = dial::rfb_server(lease, turns)
+        .await
+        .map_err(|ending| ClientError::Unexpected(ending.to_string()))?;
+    let mut client = Client::introduce(stream, Sharing::Shared, Transfer::Raw).await?;
+    if client.size() == (width, height) {
+        return Ok(());
+    }
+    // The screen's id, which a request has to name, comes with the first update.
+    client.request_update(Update::Full).await?;
+    client.message().await?;
+    client.set_desktop_size(width, height).await?;
+    loop {
+        client.request_update(Update::Incremental).await?;
+        let refused = match client.message().await? {
+            Message::Update(rectangles) => rectangles.iter().find_map(|part| match part {
+                Rectangle::ResizeRefused { status } => Some(*status),
+                Rectangle::Pixels { .. } | Rectangle::Resized { .. } => None,
+            }),
+            Message::Bell | Message::CutText(_) => None,
+        };
+        if let Some(status) = refused {
+            let reason = format!("status {status} instead of a size of {width} by {height}");
+            return Err(ClientError::Unexpected(reason));
+        }
+        if client.size() == (width, height) {
+            return Ok(());
+        }
+    }
+}
+
+fn broke(error: ClientError) -> Ending {
+    Ending::UpstreamRefused(error.to_string())
+}
+
 /// The desktop's next instance, whose VNC server has been told what the viewer wishes.
 ///
 /// # Errors
@@ -232,7 +278,11 @@ async fn successor(
     }
     let lease = lease.succeed().await.map_err(Ending::Lease)?;
     let greeted = async {
-        let broke = |error: client::ClientError| Ending::UpstreamRefused(error.to_string());
+        if let Some(size) = wishes.size
+            && let Ok(Err(error)) = timeout(RESIZE_BOUND, resize(&lease, size, turns)).await
+        {
+            tracing::debug!(%error, "the screen has another size than before");
+        }
         let mut stream = dial::rfb_server(&lease, turns).await?;
         stream
             .write_all(&wishes.introduction())
