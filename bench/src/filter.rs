@@ -1,5 +1,6 @@
-//! What it costs that the gateway follows a viewer's messages, so that it can keep out what the viewer may not send:
-//! the same bytes over a stream of the protocol `rfb`, which it follows, and of `tcp`, at which it does not look.
+//! What it costs that the gateway follows the messages of a viewer, so that it can keep out what the viewer may not send,
+//! and those of its server, so that another one can take its place: the same bytes over a stream of the protocol `rfb`, which
+//! it follows, and of `tcp`, at which it does not look.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -32,8 +33,14 @@ const KEY: [u8; 8] = [4, 1, 0, 0, 0, 0, 0, 0x61];
 /// What the service sends for the viewer after its `ClientInit`.
 const INTRODUCTION_LEN: usize = 16;
 
-/// Sent back instead of a `ServerInit`, at which the gateway does not look.
-const READY: u8 = 0x42;
+/// `ServerInit` (RFC 6143, 7.3.2) of a desktop without a name.
+const SERVER_INIT: [u8; 24] = [
+    5, 0, 2, 208, 32, 24, 0, 1, 0, 255, 0, 255, 0, 255, 16, 8, 0, 0, 0, 0, 0, 0, 0, 0,
+];
+
+/// Sizes of the pictures in Tight that a server sends, in bytes: those of a video, and those of a text that is typed.
+const LARGE: usize = 16 * 1024;
+const SMALL: usize = 200;
 
 /// How long a text is pasted, in bytes.
 const PASTE_LEN: usize = 1 << 20;
@@ -46,14 +53,34 @@ enum Server {
     Plain,
 }
 
+/// What a server does with what it gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Task {
+    /// Sends a short piece back, and takes the others.
+    Echo,
+    /// Sends pictures of this size without end, once it has got something.
+    Pictures(usize),
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let contestants = [
         (
-            Contestant::following_gateway(Server::Vnc.start()?)?,
+            Contestant::following_gateway(Server::Vnc.start(Task::Echo)?)?,
             Server::Vnc,
         ),
-        (Contestant::gateway(Server::Plain.start()?)?, Server::Plain),
+        (
+            Contestant::gateway(Server::Plain.start(Task::Echo)?)?,
+            Server::Plain,
+        ),
     ];
+    let mut painters = Vec::new();
+    for size in [LARGE, SMALL] {
+        let task = Task::Pictures(size);
+        painters.push([
+            Contestant::following_gateway(Server::Vnc.start(task)?)?,
+            Contestant::gateway(Server::Plain.start(task)?)?,
+        ]);
+    }
     let paste = frames(&paste());
     let steering = frames(
         &[&REQUEST[..], &POINTER, &POINTER, &KEY]
@@ -61,7 +88,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             .repeat(2048),
     );
     // For each measure, the samples of both.
-    let mut samples = vec![[Vec::new(), Vec::new()]; 4];
+    let mut samples = vec![[Vec::new(), Vec::new()]; 6];
     for _ in 0..arguments.rounds {
         for (index, (contestant, server)) in contestants.iter().enumerate() {
             let mut microseconds = echo(contestant.address, *server, arguments.echoes)?;
@@ -71,15 +98,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 let time = Duration::from_secs(arguments.seconds);
                 samples[measure][index].push(push(contestant.address, *server, load, time)?);
             }
+            for (measure, painter) in painters.iter().enumerate() {
+                let time = Duration::from_secs(arguments.seconds);
+                samples[4 + measure][index].push(pull(painter[index].address, *server, time)?);
+            }
         }
     }
-    println!("| client to server | followed | not followed | cost |");
+    println!("| measure | followed | not followed | cost |");
     println!("|---|---|---|---|");
     let names = [
         ("round trip of 10 bytes, p50", "µs"),
         ("round trip of 10 bytes, p99", "µs"),
         ("pasting texts of 1 MiB", "MB/s"),
         ("nothing but small messages", "MB/s"),
+        ("pictures in Tight of 16 KiB", "MB/s"),
+        ("pictures in Tight of 200 bytes", "MB/s"),
     ];
     for ((name, unit), [followed, not]) in names.into_iter().zip(&mut samples) {
         let (followed, not) = (quantile(followed, 0.5), quantile(not, 0.5));
@@ -95,20 +128,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 impl Server {
-    /// Listens, with a thread for each connection: sends a short piece back, and takes the others.
-    fn start(self) -> io::Result<SocketAddr> {
+    /// Listens, with a thread for each connection.
+    fn start(self, task: Task) -> io::Result<SocketAddr> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 // The other end hangs up when it has measured enough, which is the only error there is.
-                thread::spawn(move || self.serve(stream));
+                thread::spawn(move || self.serve(stream, task));
             }
         });
         Ok(address)
     }
 
-    fn serve(self, mut stream: TcpStream) -> io::Result<()> {
+    fn serve(self, mut stream: TcpStream, task: Task) -> io::Result<()> {
         stream.set_nodelay(true)?;
         if self == Self::Vnc {
             stream.write_all(b"RFB 003.008\n")?;
@@ -117,9 +150,16 @@ impl Server {
             stream.read_exact(&mut [0; 1])?;
             stream.write_all(&[0; 4])?;
             stream.read_exact(&mut [0; 1 + INTRODUCTION_LEN])?;
-            stream.write_all(&[READY])?;
+            stream.write_all(&SERVER_INIT)?;
         }
         let mut buffer = vec![0; 256 * 1024];
+        if let Task::Pictures(size) = task {
+            stream.read_exact(&mut buffer[..1])?;
+            let pictures = picture(size).repeat(256 * 1024 / size);
+            loop {
+                stream.write_all(&pictures)?;
+            }
+        }
         loop {
             match stream.read(&mut buffer)? {
                 0 => return Ok(()),
@@ -140,7 +180,7 @@ fn connect(address: SocketAddr, server: Server) -> Result<TcpStream, Failure> {
         stream.write_all(&frames(&[1]))?;
         expect(&mut stream, &[0; 4])?;
         stream.write_all(&frames(&[1]))?;
-        expect(&mut stream, &[READY])?;
+        expect(&mut stream, &SERVER_INIT)?;
     }
     Ok(stream)
 }
@@ -185,6 +225,38 @@ fn push(address: SocketAddr, server: Server, load: &[u8], time: Duration) -> Res
         bytes += load.len();
     }
     Ok(bytes as f64 / begun.elapsed().as_secs_f64() / 1e6)
+}
+
+/// Reads for so long; megabytes per second.
+fn pull(address: SocketAddr, server: Server, time: Duration) -> Result<f64, Failure> {
+    let mut stream = connect(address, server)?;
+    stream.write_all(&frames(&REQUEST))?;
+    let mut buffer = vec![0; 256 * 1024];
+    let warm = Instant::now();
+    while warm.elapsed() < Duration::from_millis(200) {
+        stream.read_exact(&mut buffer)?;
+    }
+    let begun = Instant::now();
+    let mut bytes = 0;
+    while begun.elapsed() < time {
+        stream.read_exact(&mut buffer)?;
+        bytes += buffer.len();
+    }
+    Ok(bytes as f64 / begun.elapsed().as_secs_f64() / 1e6)
+}
+
+/// `FramebufferUpdate` with one rectangle, a JPEG picture in Tight, of so many bytes altogether.
+fn picture(size: usize) -> Vec<u8> {
+    let mut message = vec![0, 0, 0, 1, 0, 0, 0, 0, 0, 64, 0, 64, 0, 0, 0, 7];
+    let len = size - message.len() - 4;
+    message.extend([
+        0x90,
+        len as u8 & 0x7f | 0x80,
+        (len >> 7) as u8 & 0x7f | 0x80,
+        (len >> 14) as u8,
+    ]);
+    message.resize(size, 0x55);
+    message
 }
 
 fn paste() -> Vec<u8> {

@@ -197,10 +197,9 @@ impl Gateway {
     async fn terminate(self, pending: Pending, lease: Lease) {
         let _connected = Connected::new(&self.counters);
         let uid = lease.instance().uid.clone();
-        let mut lease = lease;
         // In a box of its own, so that the task does not keep room for it while it relays.
-        let opened = Box::pin(self.open(pending, &lease)).await;
-        let Some(start) = opened else {
+        let opened = Box::pin(self.open(pending, lease)).await;
+        let Some((start, mut lease)) = opened else {
             return;
         };
         let mut relay = Relay::new(start);
@@ -215,20 +214,20 @@ impl Gateway {
         report(&uid, &ending);
     }
 
-    /// Everything before the first byte is relayed; `None` when it ended before.
-    async fn open(&self, pending: Pending, lease: &Lease) -> Option<Start> {
-        let (client, read_ahead) = connection(pending, lease).await?;
+    /// Everything before the first byte is relayed, and the lease that it is relayed by; `None` when it ended before.
+    async fn open(&self, pending: Pending, lease: Lease) -> Option<(Start, Lease)> {
+        let uid = lease.instance().uid.clone();
+        let (client, read_ahead) = connection(pending, &lease).await?;
         let mut socket = ClientSocket::new(client, read_ahead);
-        let opened = tokio::select! {
-            opened = async {
-                match lease.endpoint().protocol {
-                    Protocol::Rfb => dial::rfb(&mut socket, lease, &self.turns).await,
-                    Protocol::Tcp | Protocol::Webm | Protocol::Websocket => {
-                        dial::tcp(lease.endpoint().address).await
-                    }
-                }
-            } => opened,
-            reason = lease.ended() => Err(Ending::Lease(reason)),
+        let opened = match lease.endpoint().protocol {
+            Protocol::Rfb => dial::rfb(&mut socket, lease, &self.turns).await,
+            Protocol::Tcp | Protocol::Webm | Protocol::Websocket => {
+                let opened = tokio::select! {
+                    opened = dial::tcp(lease.endpoint().address) => opened,
+                    reason = lease.ended() => Err(Ending::Lease(reason)),
+                };
+                opened.map(|upstream| (upstream, lease))
+            }
         };
         let Parts {
             stream,
@@ -237,13 +236,16 @@ impl Gateway {
             ending,
         } = socket.into_parts();
         match opened {
-            Ok(upstream) => Some(Start {
-                to_upstream: payload,
-                ending,
-                ..self.start(stream, upstream, Framing::Terminated(decoder), lease)
-            }),
+            Ok((upstream, lease)) => {
+                let start = Start {
+                    to_upstream: payload,
+                    ending,
+                    ..self.start(stream, upstream, Framing::Terminated(decoder), &lease)
+                };
+                Some((start, lease))
+            }
             Err(ending) => {
-                report(&lease.instance().uid, &ending);
+                report(&uid, &ending);
                 relay::refuse(stream, decoder, &ending, &self.pool).await;
                 None
             }

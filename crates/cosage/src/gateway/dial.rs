@@ -19,14 +19,14 @@ use tokio_websockets::{ClientBuilder, Message};
 
 use super::ending::Ending;
 use super::socket::ClientSocket;
-use crate::desktop::lease::Lease;
+use crate::desktop::lease::{EndReason, Lease};
 use crate::desktop::rights::{Rights, Role};
 use crate::engine::{Endpoint, Protocol, VncPassword};
 
 /// How long connecting may take, retries included.
 const DIAL_BOUND: Duration = Duration::from_secs(5);
 
-/// How long both RFB handshakes may take together, connecting included.
+/// How long each of the parts of an RFB handshake may take, connecting included.
 const HANDSHAKE_BOUND: Duration = Duration::from_secs(10);
 
 /// A desktop that has just started may be a moment late.
@@ -91,31 +91,53 @@ pub(super) async fn tcp(address: SocketAddr) -> Result<TcpStream, Ending> {
     }
 }
 
-/// Connects to a VNC server and shakes hands with it and, at the same time, with the viewer. The
-/// viewer's `ClientInit` has been passed on then.
+/// Connects to the VNC server that `lease` gives the right to, and shakes hands with it and, at the same time, with the
+/// viewer. The viewer's `ClientInit` has been passed on then. Where the instance ends by itself meanwhile and is started
+/// again, it is the next one's server, and its lease.
 pub(super) async fn rfb(
     viewer: &mut ClientSocket,
-    lease: &Lease,
+    lease: Lease,
     turns: &Turns,
-) -> Result<TcpStream, Ending> {
-    let handshakes = async {
-        let (mut server, ()) = tokio::try_join!(rfb_server(lease, turns), async {
+) -> Result<(TcpStream, Lease), Ending> {
+    let ((mut server, lease), ()) = tokio::try_join!(
+        next_rfb_server(lease, turns),
+        bounded(async {
             rfb::accept(&mut *viewer).await.map_err(|error| {
                 let refused = || Ending::ViewerRefused(error.to_string());
                 viewer.ending().unwrap_or_else(refused)
             })?;
             Ok(())
-        })?;
-        introduce(viewer, &mut server, lease.standing().rights()).await?;
-        Ok(server)
-    };
-    match timeout(HANDSHAKE_BOUND, handshakes).await {
-        Ok(result) => result,
-        Err(_) => Err(Ending::UpstreamRefused(format!(
+        })
+    )?;
+    let rights = lease.standing().rights();
+    bounded(introduce(viewer, &mut server, rights)).await?;
+    Ok((server, lease))
+}
+
+/// As [`rfb_server`], of the first instance that does not end by itself meanwhile.
+async fn next_rfb_server(mut lease: Lease, turns: &Turns) -> Result<(TcpStream, Lease), Ending> {
+    loop {
+        let reached = tokio::select! {
+            reached = bounded(rfb_server(&lease, turns)) => reached,
+            reason = lease.ended() => Err(Ending::Lease(reason)),
+        };
+        match reached {
+            Ok(server) => return Ok((server, lease)),
+            Err(Ending::Lease(EndReason::Exited)) => {
+                lease = lease.succeed().await.map_err(Ending::Lease)?;
+            }
+            Err(ending) => return Err(ending),
+        }
+    }
+}
+
+async fn bounded<T>(part: impl Future<Output = Result<T, Ending>>) -> Result<T, Ending> {
+    timeout(HANDSHAKE_BOUND, part).await.unwrap_or_else(|_| {
+        Err(Ending::UpstreamRefused(format!(
             "the RFB handshake took longer than {} s",
             HANDSHAKE_BOUND.as_secs()
-        ))),
-    }
+        )))
+    })
 }
 
 /// Connects to the VNC server of an RFB stream, up to just before `ClientInit`.

@@ -232,6 +232,35 @@ async fn a_desktop_that_is_not_started_again_ends_its_viewers() {
 }
 
 #[tokio::test]
+async fn a_viewer_who_has_just_come_gets_the_next_server() {
+    let (first, address) = listener().await;
+    let (second, next_address) = listener().await;
+    let service = Service::start(endpoint(address, Protocol::Rfb)).await;
+    let mut client = service.client().await;
+    // It is in the middle of its handshake, and so is the gateway.
+    read_payload(&mut client, 12).await;
+    let server = accept(&first).await;
+    let _lasting = service.follow(endpoint(next_address, Protocol::Rfb));
+    service.end(EndReason::Exited);
+    let story = async {
+        tokio::join!(greeted(&second, (320, 200)), async {
+            send(&mut client, b"RFB 003.008\n").await;
+            read_payload(&mut client, 2).await;
+            send(&mut client, &[1]).await;
+            read_payload(&mut client, 4).await;
+            send(&mut client, &[0]).await;
+            read_payload(&mut client, 28).await;
+        })
+    };
+    let ((mut next, said), ()) = timeout(PATIENCE, story).await.unwrap();
+    // Not to be shared, as it said itself.
+    assert_eq!(said, [0]);
+    expect(&mut next, &RESIZABLE).await;
+    service.leases(1).await;
+    drop(server);
+}
+
+#[tokio::test]
 async fn a_viewer_who_leaves_meanwhile_holds_nothing() {
     let (first, address) = listener().await;
     let (second, next_address) = listener().await;
