@@ -499,6 +499,13 @@ pub fn size_update((width, height): (u16, u16)) -> [u8; 16] {
     [0, 0, 0, 1, 0, 0, 0, 0, a, b, c, d, e, f, g, h]
 }
 
+/// `EnableContinuousUpdates` (rfbproto) for a whole screen of that width and height.
+pub fn continuous_updates((width, height): (u16, u16)) -> [u8; 10] {
+    let [a, b] = width.to_be_bytes();
+    let [c, d] = height.to_be_bytes();
+    [150, 1, 0, 0, 0, 0, a, b, c, d]
+}
+
 async fn text<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Vec<u8>, ClientError> {
     let len = stream.read_u32().await?;
     if len > TEXT_MAX_LEN {

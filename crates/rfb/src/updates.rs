@@ -2,7 +2,8 @@
 //! messages begin and end, so that whoever passes it on knows when another server could go on in this one's place.
 //!
 //! Pictures are passed over and not decoded. The encodings followed are those that viewers prefer today; with any other
-//! one, as with whatever a server may not send, the stream is lost sight of: that harms nobody who only passes it on.
+//! one, as with whatever a server may not send, the stream is lost sight of. That harms nobody who only passes it on, but for a
+//! viewer whose zlib streams are still to go on with another server's ([`Updates::is_broken`]).
 
 /// The most bytes that have to be seen together: `ServerInit` without its name.
 const HEAD_MAX_LEN: usize = 24;
@@ -76,6 +77,8 @@ pub struct Updates {
     pixel_format: [u8; PIXEL_FORMAT_LEN],
     /// Something was sent that only goes on with what the same server keeps in mind.
     entangled: bool,
+    /// A `SetDesktopSize` of the viewer was answered, and nobody has asked for that yet.
+    resize_answered: bool,
     /// Tight's zlib streams.
     streams: [Stream; 4],
     /// Which of them the data belongs to whose length is read, where it is compressed with one.
@@ -149,6 +152,7 @@ impl Default for Updates {
             size: (0, 0),
             pixel_format: [0; PIXEL_FORMAT_LEN],
             entangled: false,
+            resize_answered: false,
             streams: [Stream::New; 4],
             stream: None,
             owed: 0,
@@ -207,6 +211,17 @@ impl Updates {
                 *stream = Stream::Succeeded;
             }
         }
+    }
+
+    /// Whether the viewer cannot make sense of what comes: its zlib streams would have to go on with those of another
+    /// server, and where those begin is not known any more.
+    pub fn is_broken(&self) -> bool {
+        self.place == Place::Lost && (self.owed > 0 || self.streams.contains(&Stream::Succeeded))
+    }
+
+    /// Whether a `SetDesktopSize` of the viewer was answered since this was asked last.
+    pub fn take_resize_answer(&mut self) -> bool {
+        std::mem::take(&mut self.resize_answered)
     }
 
     /// Width and height of the screen in pixels, as far as the viewer was told; 0 by 0 before `ServerInit`.
@@ -342,6 +357,7 @@ impl Updates {
             }
             EXTENDED_DESKTOP_SIZE => {
                 // x is who asked for the change (1 is this viewer), and y is 0 unless that was refused.
+                self.resize_answered |= x == 1;
                 if x != 1 || y == 0 {
                     self.size = (self.rectangle.width, self.rectangle.height);
                 }

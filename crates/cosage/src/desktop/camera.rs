@@ -139,6 +139,7 @@ mod tests {
         State::Ready {
             run: Run(1),
             since: Instant::now(),
+            answers_since: Instant::now(),
             in_use,
         }
     }

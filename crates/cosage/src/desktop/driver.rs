@@ -694,12 +694,25 @@ impl Driver {
 
     /// The way from a lease of this instance to one of the next.
     fn next(&self, stream: String) -> Successor {
-        let own = self.own.clone();
+        let (own, closing) = (self.own.clone(), self.shared.closing.clone());
         Successor::new(move || {
             let (reply, answer) = oneshot::channel();
             // It fails only when the driver is gone, and the reply with it.
             let _ = own.send(Message::Rejoin(stream, reply));
-            async move { answer.await.ok()?.ok() }
+            async move {
+                let answer = tokio::select! {
+                    answer = answer => answer,
+                    () = closing.cancelled() => return Err(EndReason::ServiceShutdown),
+                };
+                match answer {
+                    Ok(Ok(lease)) => Ok(lease),
+                    Ok(Err(Refusal::Failed(FailReason::StoppedByRequest) | Refusal::Gone)) => {
+                        Err(EndReason::Stopped)
+                    }
+                    Ok(Err(_)) => Err(EndReason::Exited),
+                    Err(_) => Err(EndReason::ServiceShutdown),
+                }
+            }
         })
     }
 

@@ -42,7 +42,9 @@ pub struct Lease {
 }
 
 /// How to get a lease of a desktop's next instance, once this one has ended by itself.
-pub struct Successor(Box<dyn FnOnce() -> BoxFuture<'static, Option<Lease>> + Send + Sync>);
+pub struct Successor(Box<dyn FnOnce() -> NextLease + Send + Sync>);
+
+type NextLease = BoxFuture<'static, Result<Lease, EndReason>>;
 
 /// Runs its function when it is dropped.
 pub struct Release(Option<Box<dyn FnOnce() + Send + Sync>>);
@@ -96,7 +98,7 @@ impl Lease {
             return Err(EndReason::Exited);
         };
         let next = tokio::select! {
-            next = next() => next.ok_or(EndReason::Exited)?,
+            next = next() => next?,
             reason = self.standing.ended() => return Err(reason.unwrap_or(EndReason::Exited)),
         };
         Ok(Self {
@@ -149,10 +151,10 @@ impl fmt::Debug for Lease {
 }
 
 impl Successor {
-    /// `next` is called at most once; its outcome is `None` when there is no next instance.
+    /// `next` is called at most once; it says why there is no next instance where there is none.
     pub fn new<F>(next: impl FnOnce() -> F + Send + Sync + 'static) -> Self
     where
-        F: Future<Output = Option<Lease>> + Send + 'static,
+        F: Future<Output = Result<Lease, EndReason>> + Send + 'static,
     {
         Self(Box::new(|| next().boxed()))
     }

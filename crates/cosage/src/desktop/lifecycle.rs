@@ -32,9 +32,16 @@ use super::lease::EndReason;
 /// itself, although somebody is looking: it would end again.
 pub const CRASH_LOOP_BOUND: Duration = Duration::from_secs(10);
 
+/// How often a desktop is started again by itself until somebody asks for it, or until one of its instances has lasted for
+/// [`LASTING`]: viewers who stay connected would otherwise have it end and start for ever.
+pub const RESTARTS_MAX: u8 = 3;
+
+/// An instance that answered for this long does not count among those that end again and again.
+pub const LASTING: Duration = Duration::from_secs(300);
+
 /// The connections of viewers break a moment before the engine says that what they looked at has ended: so long after
 /// the last one, an end is one under viewers.
-const BREAK_BOUND: Duration = Duration::from_secs(2);
+pub const BREAK_BOUND: Duration = Duration::from_secs(2);
 
 /// An instance that ends by itself when nobody looks counts in whole seconds, and from a moment of
 /// its own.
@@ -64,6 +71,8 @@ pub enum State {
         run: Run,
         /// When it was started, as far as the maximum age is concerned.
         since: Instant,
+        /// When it began to answer, as far as this service knows.
+        answers_since: Instant,
         /// Who looks.
         in_use: Use,
     },
@@ -231,6 +240,8 @@ pub struct Lifecycle {
     timers: Timers,
     history: History,
     runs: u64,
+    /// Restarts that nobody asked for, see [`RESTARTS_MAX`].
+    restarts: u8,
     /// Held until an instance answers; empty unless Starting, Stopping or Forgetting.
     waiting: Vec<(RequestId, Want)>,
     /// Requests to stop, held until nothing runs; empty unless Stopping or Forgetting.
@@ -245,6 +256,7 @@ impl Lifecycle {
             timers,
             history,
             runs: 0,
+            restarts: 0,
             waiting: Vec::new(),
             stopping: Vec::new(),
         }
@@ -308,6 +320,7 @@ impl Lifecycle {
     }
 
     fn ensure(&mut self, id: RequestId, now: Instant, effects: &mut Vec<Effect>) {
+        self.restarts = 0;
         match &mut self.state {
             State::Asleep | State::Failed { .. } => {
                 self.waiting.push((id, Want::Desktop));
@@ -332,6 +345,7 @@ impl Lifecycle {
     }
 
     fn acquire(&mut self, id: RequestId, effects: &mut Vec<Effect>) {
+        self.restarts = 0;
         match &mut self.state {
             State::Asleep | State::Failed { .. } | State::Gone => {
                 effects.push(Effect::Answer(id, Answer::NotRunning));
@@ -347,8 +361,7 @@ impl Lifecycle {
         }
     }
 
-    /// Unlike a request, it changes nothing of what comes next: a desktop that ends again and again under a viewer who
-    /// never leaves would otherwise be started again and again.
+    /// Unlike a request, it changes nothing of what comes next: see [`RESTARTS_MAX`].
     fn rejoin(&mut self, id: RequestId, effects: &mut Vec<Effect>) {
         match &self.state {
             State::Starting { .. }
@@ -437,6 +450,7 @@ impl Lifecycle {
                 self.state = State::Ready {
                     run,
                     since: now.checked_sub(age).unwrap_or(now),
+                    answers_since: now,
                     in_use: Use::Expected(now),
                 };
                 for (id, want) in std::mem::take(&mut self.waiting) {
@@ -501,9 +515,18 @@ impl Lifecycle {
         now: Instant,
         effects: &mut Vec<Effect>,
     ) {
-        if let State::Ready { run, since, in_use } = self.state
+        if let State::Ready {
+            run,
+            since,
+            answers_since,
+            in_use,
+        } = self.state
             && run == exited
         {
+            let lasted = now.duration_since(answers_since);
+            if lasted >= LASTING {
+                self.restarts = 0;
+            }
             // As far as is known here: whether anybody looked before the last one who asked was
             // handed the URL is not.
             let alone_since = match in_use {
@@ -529,7 +552,9 @@ impl Lifecycle {
                 Use::ExpectedAgain(_) => true,
                 Use::Expected(_) => false,
             };
-            let then = if is_expected && now.duration_since(since) >= CRASH_LOOP_BOUND {
+            let may_restart = lasted >= CRASH_LOOP_BOUND && self.restarts < RESTARTS_MAX;
+            let then = if is_expected && may_restart {
+                self.restarts += 1;
                 AfterStop::Restart
             } else if matches!(in_use, Use::By(_)) {
                 AfterStop::Fail(FailReason::AppExited {

@@ -101,7 +101,7 @@ pub(super) struct Shared {
     /// What they use.
     pub(super) meter: Meter,
     /// Ends what is streamed without an end of its own, which would hold up the service's.
-    closing: CancellationToken,
+    pub(super) closing: CancellationToken,
     /// Ends all drivers.
     pub(super) ended: CancellationToken,
 }

@@ -131,7 +131,8 @@ async fn next_rfb_server(mut lease: Lease, turns: &Turns) -> Result<(TcpStream, 
     }
 }
 
-async fn bounded<T>(part: impl Future<Output = Result<T, Ending>>) -> Result<T, Ending> {
+/// One part of an RFB handshake, within its bound.
+pub(super) async fn bounded<T>(part: impl Future<Output = Result<T, Ending>>) -> Result<T, Ending> {
     timeout(HANDSHAKE_BOUND, part).await.unwrap_or_else(|_| {
         Err(Ending::UpstreamRefused(format!(
             "the RFB handshake took longer than {} s",

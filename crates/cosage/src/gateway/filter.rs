@@ -21,14 +21,21 @@ use crate::engine::{Endpoint, Presence, Protocol};
 pub(super) struct Filter {
     standing: Arc<Standing>,
     content: Content,
-    messages: Messages,
-    wishes: Wishes,
+    /// In a place of its own, which an idle relay has no need to be near to.
+    said: Box<Said>,
     /// Whether the message whose head was told last passes.
     passes: bool,
     /// Whether what there is of the next message's head has passed already.
     begun: bool,
     /// A message has passed of which only client and server know how long it is, see [`Kind::ExtendedPointerEvent`].
     uncertain: bool,
+}
+
+/// What the client said so far.
+#[derive(Default)]
+struct Said {
+    messages: Messages,
+    wishes: Wishes,
 }
 
 /// What the client's bytes are.
@@ -57,8 +64,7 @@ impl Filter {
                     Content::Listening
                 }
             },
-            messages: Messages::default(),
-            wishes: Wishes::default(),
+            said: Box::default(),
             passes: true,
             begun: false,
             uncertain: false,
@@ -92,7 +98,7 @@ impl Filter {
 
     /// What the client said so far of the pictures it wants.
     pub(super) fn wishes(&mut self) -> &mut Wishes {
-        &mut self.wishes
+        &mut self.said.wishes
     }
 
     /// What the client is to do.
@@ -115,7 +121,7 @@ impl Filter {
         let held = if self.begun {
             &[]
         } else {
-            self.messages.beginning()
+            self.said.messages.beginning()
         };
         let start = payload.start - held.len();
         buffer[start..payload.start].copy_from_slice(held);
@@ -124,10 +130,11 @@ impl Filter {
         let mut at = payload.start;
         while at < payload.end {
             let (len, part) = self
+                .said
                 .messages
                 .advance(&buffer[at..payload.end])
                 .map_err(|error| Ending::ViewerRefused(error.to_string()))?;
-            self.wishes.note(part, &buffer[at..at + len]);
+            self.said.wishes.note(part, &buffer[at..at + len]);
             at += len;
             let passes = match part {
                 Part::Beginning => {

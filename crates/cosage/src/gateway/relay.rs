@@ -156,7 +156,7 @@ impl Relay {
         let mut ticks =
             tokio::time::interval_at(Instant::now() + start.ping_interval, start.ping_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self {
+        let mut relay = Self {
             client: start.client,
             upstream: start.upstream,
             framing: start.framing,
@@ -175,7 +175,9 @@ impl Relay {
             upstream_deaf: false,
             pool,
             counters: start.counters,
-        }
+        };
+        relay.note_format();
+        relay
     }
 
     /// Relays until the end, and says why it ended. The connections are still to be closed, with [`Self::close`].
@@ -276,17 +278,22 @@ impl Relay {
             Ok(payload) => (payload, ending),
             Err(refused) => (0..0, Some(refused)),
         };
-        if let Some(updates) = &mut self.updates
-            && let Some((format, asked)) = self.filter.wishes().take_format()
-        {
-            updates.set_pixel_format(format, asked);
-        }
+        self.note_format();
         let chunk = (!payload.is_empty()).then(|| Chunk {
             end: payload.end,
             ready: payload,
             buffer,
         });
         Poll::Ready((chunk, ending))
+    }
+
+    /// The upstream's pictures have another form, once the client has asked for that.
+    fn note_format(&mut self) {
+        if let Some(updates) = &mut self.updates
+            && let Some((format, asked)) = self.filter.wishes().take_format()
+        {
+            updates.set_pixel_format(format, asked);
+        }
     }
 
     /// From the upstream to the client.
@@ -305,7 +312,11 @@ impl Relay {
                 &mut buffer[HEADROOM..]
             )) {
                 Ok(0) => return Poll::Ready(Ending::UpstreamClosed),
-                Ok(len) => self.offer_to_client(buffer, len),
+                Ok(len) => {
+                    if let Err(ending) = self.offer_to_client(buffer, len) {
+                        return Poll::Ready(ending);
+                    }
+                }
                 Err(error) => return Poll::Ready(Ending::UpstreamFailed(error)),
             }
         }
@@ -314,16 +325,25 @@ impl Relay {
         Poll::Pending
     }
 
-    fn offer_to_client(&mut self, mut buffer: Buffer, len: usize) {
+    fn offer_to_client(&mut self, mut buffer: Buffer, len: usize) -> Result<(), Ending> {
         self.counters
             .bytes_to_client
             .fetch_add(len as u64, Ordering::Relaxed);
-        let passed = match &mut self.updates {
-            Some(updates) => updates.advance(&mut buffer[HEADROOM..HEADROOM + len]),
-            None => len,
-        };
+        let mut passed = len;
+        if let Some(updates) = &mut self.updates {
+            passed = updates.advance(&mut buffer[HEADROOM..HEADROOM + len]);
+            if updates.is_broken() {
+                return Err(Ending::UpstreamRefused(
+                    "the pictures of the desktop, which was started again, do not go on from those before; connect again"
+                        .to_owned(),
+                ));
+            }
+            if updates.take_resize_answer() {
+                self.filter.wishes().resize_was_answered();
+            }
+        }
         if passed == 0 {
-            return;
+            return Ok(());
         }
         let payload = HEADROOM..HEADROOM + passed;
         let end = payload.end;
@@ -332,6 +352,7 @@ impl Relay {
             Framing::Passed { .. } => payload.start..payload.start,
         };
         self.to_client = Some(Chunk { buffer, ready, end });
+        Ok(())
     }
 
     fn poll_write_upstream(&mut self, context: &mut Context<'_>) -> Poll<()> {

@@ -8,8 +8,12 @@ use rfb::updates::PIXEL_FORMAT_LEN;
 /// A `SetPixelFormat` (RFC 6143, 7.5.1) with its padding.
 const SET_PIXEL_FORMAT_LEN: usize = 20;
 
-/// The longest `SetEncodings` (RFC 6143, 7.5.2) that is kept in mind, in bytes: viewers name some twenty encodings.
-const SET_ENCODINGS_MAX_LEN: usize = 1024;
+/// An `EnableContinuousUpdates` (rfbproto).
+const ENABLE_CONTINUOUS_UPDATES_LEN: usize = 10;
+
+/// The longest message that is kept in mind, in bytes: in `SetEncodings` (RFC 6143, 7.5.2) viewers name some twenty encodings,
+/// and in `SetDesktopSize` (rfbproto) one screen.
+const KEPT_MAX_LEN: usize = 1024;
 
 /// What one viewer said so far.
 #[derive(Default)]
@@ -19,6 +23,10 @@ pub(super) struct Wishes {
     gathering: Option<Kind>,
     /// `SetEncodings` as it came last; empty until then.
     encodings: Vec<u8>,
+    /// `SetDesktopSize` as it came last, until it is answered; empty otherwise.
+    resize: Vec<u8>,
+    /// Whether it wants pictures without asking for each (rfbproto, `EnableContinuousUpdates`).
+    continuous: bool,
     /// A pixel format that nobody has asked for yet, and whether a picture was asked for before it.
     format: Option<([u8; PIXEL_FORMAT_LEN], bool)>,
     asked: bool,
@@ -33,7 +41,12 @@ impl Wishes {
                 self.gathered.extend_from_slice(bytes);
                 return;
             }
-            Part::Head(kind @ (Kind::SetPixelFormat | Kind::SetEncodings)) => {
+            Part::Head(
+                kind @ (Kind::SetPixelFormat
+                | Kind::SetEncodings
+                | Kind::SetDesktopSize
+                | Kind::EnableContinuousUpdates),
+            ) => {
                 self.gathering = Some(kind);
             }
             Part::Head(kind) => {
@@ -60,13 +73,28 @@ impl Wishes {
             }
             (Some(Kind::SetEncodings), [_, _, high, low, ..]) => {
                 let len = 4 + 4 * usize::from(u16::from_be_bytes([*high, *low]));
-                if len > SET_ENCODINGS_MAX_LEN {
+                if len > KEPT_MAX_LEN {
                     self.encodings = Vec::new();
                     self.gathered = Vec::new();
                     self.gathering = None;
                 } else if self.gathered.len() == len {
                     self.encodings = mem::take(&mut self.gathered);
                 }
+            }
+            (Some(Kind::SetDesktopSize), [_, _, _, _, _, _, screens, ..]) => {
+                let len = 8 + 16 * usize::from(*screens);
+                if len > KEPT_MAX_LEN {
+                    self.gathered = Vec::new();
+                    self.gathering = None;
+                } else if self.gathered.len() == len {
+                    self.resize = mem::take(&mut self.gathered);
+                }
+            }
+            (Some(Kind::EnableContinuousUpdates), [_, enables, ..])
+                if self.gathered.len() == ENABLE_CONTINUOUS_UPDATES_LEN =>
+            {
+                self.continuous = *enables != 0;
+                self.gathered.clear();
             }
             _ => {}
         }
@@ -81,6 +109,21 @@ impl Wishes {
     pub(super) fn takes(&self, encoding: i32) -> bool {
         let (encodings, _) = self.encodings.get(4..).unwrap_or_default().as_chunks::<4>();
         encodings.contains(&encoding.to_be_bytes())
+    }
+
+    /// A `SetDesktopSize` that nobody has answered, a whole message.
+    pub(super) fn resize(&self) -> &[u8] {
+        &self.resize
+    }
+
+    /// The server has answered it.
+    pub(super) fn resize_was_answered(&mut self) {
+        self.resize = Vec::new();
+    }
+
+    /// Whether it wants pictures without asking for each.
+    pub(super) fn continuous(&self) -> bool {
+        self.continuous
     }
 
     /// A pixel format that was set since this was asked last, and whether a picture had been asked for before it.
@@ -150,6 +193,27 @@ mod tests {
     fn a_format_after_a_request_is_told_from_one_before() {
         let stream = [REQUEST.to_vec(), set_pixel_format(16)].concat();
         assert!(told(&stream, 7).take_format().unwrap().1);
+    }
+
+    #[test]
+    fn a_size_is_wished_for_until_it_is_answered() {
+        let mut resize = vec![251, 0, 3, 0, 2, 0, 1, 0];
+        resize.extend([7; 16]);
+        for piece in 1..30 {
+            let mut wishes = told(&[&resize[..], &KEY].concat(), piece);
+            assert_eq!(wishes.resize(), resize);
+            wishes.resize_was_answered();
+            assert!(wishes.resize().is_empty());
+        }
+    }
+
+    #[test]
+    fn the_last_word_on_continuous_updates_counts() {
+        let enable = |on| [150, on, 0, 0, 0, 0, 2, 0, 1, 0];
+        for piece in 1..25 {
+            assert!(told(&[enable(0), enable(1)].concat(), piece).continuous());
+            assert!(!told(&[enable(1), enable(0)].concat(), piece).continuous());
+        }
     }
 
     #[test]

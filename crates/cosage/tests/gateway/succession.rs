@@ -261,6 +261,80 @@ async fn a_viewer_who_has_just_come_gets_the_next_server() {
 }
 
 #[tokio::test]
+async fn what_nobody_can_answer_any_more_is_asked_again() {
+    let (first, address) = listener().await;
+    let (second, next_address) = listener().await;
+    let service = Service::start(endpoint(address, Protocol::Rfb)).await;
+    let (mut client, mut server) = seen(&service, &first).await;
+    let mut resize = vec![251, 0, 1, 0x44, 0, 210, 1, 0];
+    resize.extend([0; 8]);
+    resize.extend([1, 0x44, 0, 210, 0, 0, 0, 0]);
+    let enable = [150, 1, 0, 0, 0, 0, 1, 0x40, 0, 200];
+    send(&mut client, &[resize.as_slice(), &enable].concat()).await;
+    expect(&mut server, &resize).await;
+    let _lasting = service.follow(endpoint(next_address, Protocol::Rfb));
+    drop(server);
+    service.end(EndReason::Exited);
+    drop(accept(&second).await);
+    let (mut server, _) = greeted(&second, (320, 200)).await;
+    for said in [&SET_FORMAT[..], &ENCODINGS, &REQUEST, &enable, &resize] {
+        expect(&mut server, said).await;
+    }
+    // Answered, and so not asked a third time.
+    let mut answer = vec![
+        0, 0, 0, 1, 0, 1, 0, 0, 1, 0x44, 0, 210, 0xff, 0xff, 0xfe, 0xcc,
+    ];
+    answer.extend([0; 4]);
+    server.write_all(&answer).await.unwrap();
+    assert_eq!(read_payload(&mut client, answer.len()).await, answer);
+}
+
+#[tokio::test]
+async fn a_next_server_that_says_nothing_is_given_up() {
+    let (first, address) = listener().await;
+    let (second, next_address) = listener().await;
+    let service = Service::start(endpoint(address, Protocol::Rfb)).await;
+    let (mut client, server) = seen(&service, &first).await;
+    let _lasting = service.follow(endpoint(next_address, Protocol::Rfb));
+    drop(server);
+    service.end(EndReason::Exited);
+    let silent = async {
+        let mut connections = Vec::new();
+        loop {
+            connections.push(accept(&second).await);
+        }
+    };
+    let told = tokio::select! {
+        () = silent => None,
+        told = closed(&mut client) => Some(told),
+    };
+    let (code, reason) = told.unwrap();
+    assert_eq!(code, CloseCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(reason, "the RFB handshake took longer than 10 s");
+    drop(client);
+    service.leases(0).await;
+}
+
+#[tokio::test]
+async fn pictures_that_cannot_be_told_from_those_before_end_the_viewer() {
+    let (first, address) = listener().await;
+    let (second, next_address) = listener().await;
+    let service = Service::start(endpoint(address, Protocol::Rfb)).await;
+    let (mut client, server) = seen(&service, &first).await;
+    let _lasting = service.follow(endpoint(next_address, Protocol::Rfb));
+    drop(server);
+    service.end(EndReason::Exited);
+    drop(accept(&second).await);
+    let (mut server, _) = greeted(&second, (320, 200)).await;
+    // Hextile, after which nobody knows where Tight's next stream begins.
+    let hextile = [0, 0, 0, 1, 0, 0, 0, 0, 0, 16, 0, 16, 0, 0, 0, 5, 0];
+    server.write_all(&hextile).await.unwrap();
+    let (code, reason) = closed(&mut client).await;
+    assert_eq!(code, CloseCode::INTERNAL_SERVER_ERROR);
+    assert!(reason.contains("connect again"), "{reason}");
+}
+
+#[tokio::test]
 async fn a_viewer_who_leaves_meanwhile_holds_nothing() {
     let (first, address) = listener().await;
     let (second, next_address) = listener().await;

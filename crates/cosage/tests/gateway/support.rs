@@ -91,9 +91,12 @@ impl Service {
                 let release = leases.hold();
                 let lease = Lease::new(instance, endpoint, ended_receiver, release);
                 let standing = Arc::clone(&standing.lock().unwrap());
-                let lease = lease
-                    .held_by(standing, Release::nothing())
-                    .followed_by(Successor::new(async move || next.lock().unwrap().take()));
+                let lease =
+                    lease
+                        .held_by(standing, Release::nothing())
+                        .followed_by(Successor::new(async move || {
+                            next.lock().unwrap().take().ok_or(EndReason::Exited)
+                        }));
                 gateway.connect(upgrade, lease).await
             }
         };

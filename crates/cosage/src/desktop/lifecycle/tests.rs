@@ -220,6 +220,58 @@ fn whoever_stays_gets_the_next_instance_and_starts_none() {
 }
 
 #[test]
+fn a_desktop_that_ends_again_and_again_under_viewers_who_stay_is_given_up() {
+    let mut now = Instant::now();
+    let mut machine = ready(now);
+    machine.step(Event::Acquire(RequestId(2)), now);
+    // Ends after `lasted`; whether it is started again, for the viewer who stays.
+    let mut ends = |machine: &mut Lifecycle, lasted: Duration| {
+        now += lasted;
+        let State::Ready { run, .. } = *machine.state() else {
+            return false;
+        };
+        machine.step(Event::Exited(run, Exit::default(), None), now);
+        machine.step(Event::Rejoin(RequestId(100 + run.0)), now);
+        machine.step(Event::Stopped(run, String::new()), now);
+        let State::Starting { run } = *machine.state() else {
+            return false;
+        };
+        machine.step(Event::Launched(run, Duration::ZERO), now);
+        true
+    };
+    for _ in 0..RESTARTS_MAX {
+        assert!(ends(&mut machine, 11 * SECOND));
+    }
+    // What has lasted, and what somebody asks for, begins to count anew.
+    assert!(ends(&mut machine, LASTING));
+    for _ in 1..RESTARTS_MAX {
+        assert!(ends(&mut machine, 11 * SECOND));
+    }
+    machine.step(Event::Ensure(RequestId(3)), Instant::now());
+    for _ in 0..RESTARTS_MAX {
+        assert!(ends(&mut machine, 11 * SECOND));
+    }
+    assert!(!ends(&mut machine, 11 * SECOND));
+    assert!(matches!(machine.state(), State::Failed { .. }));
+}
+
+#[test]
+fn what_took_long_to_start_has_not_lasted_for_long() {
+    let start = Instant::now();
+    let mut machine = machine();
+    machine.step(Event::Acquire(RequestId(1)), start);
+    machine.step(Event::Ensure(RequestId(2)), start);
+    machine.step(Event::Acquire(RequestId(3)), start);
+    machine.step(Event::Launched(Run(1), 30 * SECOND), start);
+    machine.step(
+        Event::Exited(Run(1), Exit::default(), None),
+        start + 2 * SECOND,
+    );
+    machine.step(Event::Stopped(Run(1), String::new()), start + 2 * SECOND);
+    assert!(matches!(machine.state(), State::Failed { .. }));
+}
+
+#[test]
 fn an_exit_under_viewers_restarts_once_and_gives_up_when_too_soon() {
     let start = Instant::now();
     let exit = Exit::default();

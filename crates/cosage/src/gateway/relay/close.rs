@@ -73,7 +73,11 @@ impl Relay {
             let read =
                 poll_fn(|context| poll_read(&mut self.upstream, context, &mut buffer[HEADROOM..]));
             match read.await {
-                Ok(len @ 1..) => self.offer_to_client(buffer, len),
+                Ok(len @ 1..) => {
+                    if self.offer_to_client(buffer, len).is_err() {
+                        return Ok(());
+                    }
+                }
                 // Without the frame's end there is no place for another; the client sees TCP end.
                 Ok(0) | Err(_) => return Ok(()),
             }

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use super::{Chunk, HEADROOM, Relay, TURNS};
 use crate::desktop::lease::{EndReason, Lease};
+use crate::desktop::lifecycle::BREAK_BOUND;
 use crate::desktop::rights::Role;
 use crate::gateway::dial::{self, Turns};
 use crate::gateway::ending::Ending;
@@ -30,15 +31,12 @@ const LAST_WORDS_BOUND: Duration = Duration::from_secs(1);
 /// How long giving the screen its size may take.
 const RESIZE_BOUND: Duration = Duration::from_secs(2);
 
-/// How much later than the connection the engine may say that an instance ended.
-const VERDICT_BOUND: Duration = Duration::from_secs(5);
-
 /// What a server is told in the viewer's stead.
 struct Told {
     pixel_format: [u8; PIXEL_FORMAT_LEN],
     /// `SetEncodings`, the whole message.
     encodings: Vec<u8>,
-    /// The size that the screen had, where the viewer may choose one.
+    /// The size that the screen had, where the viewer can choose one.
     size: Option<(u16, u16)>,
 }
 
@@ -47,12 +45,15 @@ impl Told {
         // `ClientInit`: viewers that come back together do not send each other away. All in one write, because
         // TigerVNC drops a client that has not said that the screen's size may change when another one changes it.
         let mut message = vec![1];
-        // `SetPixelFormat` (RFC 6143, 7.5.1).
-        message.extend([0; 4]);
-        message.extend(self.pixel_format);
+        message.extend(set_pixel_format(&self.pixel_format));
         message.extend(&self.encodings);
         message
     }
+}
+
+/// `SetPixelFormat` (RFC 6143, 7.5.1).
+fn set_pixel_format(format: &[u8; PIXEL_FORMAT_LEN]) -> Vec<u8> {
+    [&[0; 4], format.as_slice()].concat()
 }
 
 /// The server that takes the place of another one, past its `ServerInit`.
@@ -93,10 +94,13 @@ impl Relay {
                 };
                 tracing::info!(%uid, "a viewer stayed while its desktop was started again");
                 let mut orders = Vec::new();
+                if now.pixel_format != wishes.pixel_format {
+                    orders.extend(set_pixel_format(&now.pixel_format));
+                }
                 if now.encodings != wishes.encodings {
                     orders.extend(now.encodings);
                 }
-                self.go_on(next.stream, next.size, orders);
+                self.go_on(next.stream, next.size, orders)?;
                 Ok(next.lease)
             }
             // The connection ended before the instance, or only the connection.
@@ -116,14 +120,14 @@ impl Relay {
 
     /// What the viewer would say to another server; `None` when another one cannot go on.
     fn wishes(&mut self) -> Option<Told> {
-        let may_resize = self.filter.rights().role == Role::Control;
         let updates = self.updates.as_ref()?;
         let wishes = self.filter.wishes();
         let encodings = wishes.encodings()?;
         updates.can_be_succeeded().then(|| Told {
             pixel_format: *updates.pixel_format(),
             encodings: encodings.to_vec(),
-            size: (may_resize && wishes.takes(client::EXTENDED_DESKTOP_SIZE))
+            size: wishes
+                .takes(client::EXTENDED_DESKTOP_SIZE)
                 .then(|| updates.size()),
         })
     }
@@ -143,7 +147,9 @@ impl Relay {
                 return Poll::Ready(Err(ending));
             }
             match outcome.take() {
-                Some(ready) if self.to_client.is_none() => Poll::Ready(Ok(ready)),
+                Some(ready) if self.to_client.is_none() && self.control.is_none() => {
+                    Poll::Ready(Ok(ready))
+                }
                 not_yet => {
                     outcome = not_yet;
                     Poll::Pending
@@ -175,26 +181,41 @@ impl Relay {
         }
     }
 
-    /// Puts the next server in the place of the one that is gone.
-    fn go_on(&mut self, stream: TcpStream, size: (u16, u16), mut orders: Vec<u8>) {
+    /// Puts the next server in the place of the one that is gone, and begins with `orders`.
+    fn go_on(
+        &mut self,
+        stream: TcpStream,
+        size: (u16, u16),
+        mut orders: Vec<u8>,
+    ) -> Result<(), Ending> {
         self.upstream = stream;
         self.upstream_deaf = false;
         self.filter.turn();
         let Some(updates) = &mut self.updates else {
-            return;
+            return Ok(());
         };
         updates.succeed();
         let before = updates.size();
         if size != before {
-            self.tell_size(size);
+            self.tell_size(size)?;
         }
         // Whole, because what the viewer has is of another server; the viewer goes on asking by itself.
         orders.extend(client::update_request(Update::Full, size));
+        let may_resize = self.filter.rights().role == Role::Control;
+        let wishes = self.filter.wishes();
+        if wishes.continuous() {
+            orders.extend(client::continuous_updates(size));
+        }
+        if may_resize {
+            // Nobody is left who could answer it, and noVNC asks for no other size before it was answered.
+            orders.extend(wishes.resize());
+        }
         self.to_upstream = Some(Chunk {
             ready: 0..orders.len(),
             end: orders.len(),
             buffer: self.pool.adopt(orders),
         });
+        Ok(())
     }
 
     /// Whether the viewer goes on with a screen of this size.
@@ -209,15 +230,15 @@ impl Relay {
     }
 
     /// Tells the viewer that the screen has another size now.
-    fn tell_size(&mut self, size: (u16, u16)) {
+    fn tell_size(&mut self, size: (u16, u16)) -> Result<(), Ending> {
         if !self.filter.wishes().takes(client::DESKTOP_SIZE) {
             // Whoever takes ExtendedDesktopSize is told by the server.
-            return;
+            return Ok(());
         }
         let message = client::size_update(size);
         let mut buffer = self.pool.borrow();
         buffer[HEADROOM..HEADROOM + message.len()].copy_from_slice(&message);
-        self.offer_to_client(buffer, message.len());
+        self.offer_to_client(buffer, message.len())
     }
 }
 
@@ -235,9 +256,6 @@ async fn resize(
     if client.size() == (width, height) {
         return Ok(());
     }
-    // The screen's id, which a request has to name, comes with the first update.
-    client.request_update(Update::Full).await?;
-    client.message().await?;
     client.set_desktop_size(width, height).await?;
     loop {
         client.request_update(Update::Incremental).await?;
@@ -271,14 +289,15 @@ async fn successor(
     wishes: &Told,
     turns: &Turns,
 ) -> Result<Successor, Option<Ending>> {
-    match timeout(VERDICT_BOUND, lease.ended()).await {
+    match timeout(BREAK_BOUND, lease.ended()).await {
         Ok(EndReason::Exited) => {}
         Ok(reason) => return Err(Some(Ending::Lease(reason))),
         Err(_) => return Err(None),
     }
     let lease = lease.succeed().await.map_err(Ending::Lease)?;
-    let greeted = async {
+    let greeted = dial::bounded(async {
         if let Some(size) = wishes.size
+            && lease.standing().rights().role == Role::Control
             && let Ok(Err(error)) = timeout(RESIZE_BOUND, resize(&lease, size, turns)).await
         {
             tracing::debug!(%error, "the screen has another size than before");
@@ -290,8 +309,8 @@ async fn successor(
             .map_err(|error| broke(error.into()))?;
         let ServerInit { width, height, .. } =
             ServerInit::read(&mut stream).await.map_err(broke)?;
-        Ok::<_, Ending>((stream, (width, height)))
-    };
+        Ok((stream, (width, height)))
+    });
     let (stream, size) = tokio::select! {
         greeted = greeted => greeted?,
         reason = lease.ended() => return Err(Some(Ending::Lease(reason))),
