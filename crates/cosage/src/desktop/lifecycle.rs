@@ -71,7 +71,7 @@ pub enum State {
         run: Run,
         /// When it was started, as far as the maximum age is concerned.
         since: Instant,
-        /// When it began to answer, as far as this service knows.
+        /// When it began to answer, as far as it is known.
         answers_since: Instant,
         /// Who looks.
         in_use: Use,
@@ -240,6 +240,8 @@ pub struct Lifecycle {
     timers: Timers,
     history: History,
     runs: u64,
+    /// Whether the run that starts, or runs, was found running.
+    found: bool,
     /// Restarts that nobody asked for, see [`RESTARTS_MAX`].
     restarts: u8,
     /// Held until an instance answers; empty unless Starting, Stopping or Forgetting.
@@ -256,6 +258,7 @@ impl Lifecycle {
             timers,
             history,
             runs: 0,
+            found: false,
             restarts: 0,
             waiting: Vec::new(),
             stopping: Vec::new(),
@@ -436,6 +439,7 @@ impl Lifecycle {
     fn found(&mut self, effects: &mut Vec<Effect>) {
         if matches!(self.state, State::Asleep | State::Failed { .. }) {
             let run = self.next_run();
+            self.found = true;
             // It ran before this service knew of it: it is no first start that could leave nothing.
             self.history = History::Proven;
             self.state = State::Starting { run };
@@ -447,10 +451,12 @@ impl Lifecycle {
         match self.state {
             State::Starting { run: current } if current == run => {
                 self.history = History::Proven;
+                let since = now.checked_sub(age).unwrap_or(now);
                 self.state = State::Ready {
                     run,
-                    since: now.checked_sub(age).unwrap_or(now),
-                    answers_since: now,
+                    since,
+                    // What was found has answered somebody else before.
+                    answers_since: if self.found { since } else { now },
                     in_use: Use::Expected(now),
                 };
                 for (id, want) in std::mem::take(&mut self.waiting) {
@@ -679,6 +685,7 @@ impl Lifecycle {
 
     fn launch(&mut self, effects: &mut Vec<Effect>) {
         let run = self.next_run();
+        self.found = false;
         self.state = State::Starting { run };
         effects.push(Effect::Launch(run));
     }

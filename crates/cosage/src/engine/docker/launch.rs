@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
 use bollard::models::{
     ContainerCreateBody, DeviceMapping, HostConfig, HostConfigLogConfig, Mount, MountType,
     MountVolumeOptions, PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
 use bollard::query_parameters::CreateContainerOptionsBuilder;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::super::{
@@ -25,6 +27,9 @@ const LAST_LINES: usize = 50;
 /// Where the kernel shows a host's graphics devices.
 const GRAPHICS: &str = "/dev/dri";
 
+/// How soon a name is tried again that belongs to nobody who could be seen.
+const NAME_RETRY: Duration = Duration::from_millis(50);
+
 /// The longest host name that Linux takes (`HOST_NAME_MAX`).
 const HOST_NAME_MAX: usize = 64;
 
@@ -35,6 +40,15 @@ enum Home {
     Kept,
     /// It is made with the container, and is empty if that fails.
     New,
+}
+
+/// What was in the way of a name.
+enum Way {
+    /// What was left of an earlier run, and is removed.
+    Cleared,
+    /// Nothing that could be seen: it has just gone, or the engine has given the name away and is still making the container, as
+    /// for a service that was killed meanwhile.
+    NobodyThere,
 }
 
 impl Docker {
@@ -141,6 +155,7 @@ impl Docker {
                 false
             }
         };
+        let begun = Instant::now();
         let mut may_replace = true;
         let mut may_make_network = true;
         let body = self.body(spec, container, site)?;
@@ -175,15 +190,15 @@ impl Docker {
                     may_make_network = false;
                     self.ensure_network(site).await?;
                 }
-                Refusal::NameTaken if may_replace => {
-                    may_replace = false;
-                    self.make_way(spec, container).await?;
-                }
-                Refusal::NameTaken => {
-                    return Err(EngineError::NameTaken {
-                        name: container.name.clone(),
-                    });
-                }
+                Refusal::NameTaken => match self.make_way(spec, container).await? {
+                    Way::Cleared if may_replace => may_replace = false,
+                    Way::NobodyThere if begun.elapsed() < ORDER_LIMIT => sleep(NAME_RETRY).await,
+                    Way::Cleared | Way::NobodyThere => {
+                        return Err(EngineError::NameTaken {
+                            name: container.name.clone(),
+                        });
+                    }
+                },
                 _ => return Err(self.client.explain(error)),
             }
         }
@@ -235,13 +250,12 @@ impl Docker {
         &self,
         spec: &LaunchSpec,
         container: &ContainerSpec,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Way, EngineError> {
         let docker = self.client.get()?;
         let other = match limited(READ_LIMIT, docker.inspect_container(&container.name, None)).await
         {
             Ok(other) => other,
-            // It went by itself.
-            Err(error) if sort(&error) == Refusal::Missing => return Ok(()),
+            Err(error) if sort(&error) == Refusal::Missing => return Ok(Way::NobodyThere),
             Err(error) => return Err(self.client.explain(error)),
         };
         let running = other.state.and_then(|state| state.running) == Some(true);
@@ -258,7 +272,7 @@ impl Docker {
                     running,
                     "removing what is left of an earlier run"
                 );
-                self.remove(&id).await
+                self.remove(&id).await.map(|()| Way::Cleared)
             }
             _ => Err(EngineError::NameTaken {
                 name: container.name.clone(),
