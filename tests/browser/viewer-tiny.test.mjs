@@ -144,8 +144,15 @@ describe("the viewer", () => {
       await viewer.live();
       await viewer.corners(1024, 640);
       await viewer.tool("share");
-      assert.equal(await viewer.page.inputValue("#share-control"), `${proxy.url}view/prefix`);
-      assert.equal(await viewer.page.inputValue("#share-view"), `${proxy.url}view/prefix?view_only=true`);
+      assert.equal(await viewer.page.inputValue("#share-own"), `${proxy.url}view/prefix`);
+      await viewer.page.getByRole("button", { name: "Make a link" }).click();
+      await viewer.page.waitForSelector("#share-made");
+      const link = await viewer.page.inputValue("#share-made");
+      assert.ok(link.startsWith(`${proxy.url}view/#share=`), link);
+      const guest = await openViewer(browser, link);
+      await guest.live();
+      await guest.corners(1024, 640);
+      await guest.assertClean();
       await viewer.assertClean();
     } finally {
       proxy.stop();
