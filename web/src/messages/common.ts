@@ -11,6 +11,7 @@ export const common = {
   "theme.auto": { en: "as the system", de: "wie das System", ja: "システムに合わせる" },
   "theme.light": { en: "light", de: "hell", ja: "ライト" },
   "theme.dark": { en: "dark", de: "dunkel", ja: "ダーク" },
+  licences: { en: "Licences", de: "Lizenzen", ja: "ライセンス" },
   close: { en: "Close", de: "Schließen", ja: "閉じる" },
   cancel: { en: "Cancel", de: "Abbrechen", ja: "キャンセル" },
   retry: { en: "Try again", de: "Noch einmal versuchen", ja: "再試行" },

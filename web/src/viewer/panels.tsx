@@ -2,7 +2,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { t } from "../shared/i18n.ts";
-import { Choices } from "../shared/page.tsx";
+import { Choices, Licences } from "../shared/page.tsx";
 import { toast } from "../shared/toast.tsx";
 import { Clipboard } from "./clipboard.ts";
 import { copyField } from "./copy.ts";
@@ -59,6 +59,7 @@ export function DisplayPanel({ viewer }: { viewer: Viewer }) {
         </div>
       ))}
       <Choices />
+      <Licences />
     </>
   );
 }
