@@ -46,6 +46,15 @@ describe("the viewer", () => {
     await viewer.assertClean();
   });
 
+  it("loads at most 350 KiB the first time", async () => {
+    const viewer = await view("weight");
+    const loaded = await viewer.page.evaluate(() =>
+      [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
+        .filter(({ name }) => !name.includes("/api/"))
+        .reduce((sum, { transferSize }) => sum + transferSize, 0));
+    assert.ok(loaded > 0 && loaded <= 350 * 1024, `${loaded} bytes`);
+  });
+
   it("types a text whatever the layout of the keyboard, in order", async () => {
     const viewer = await view("text");
     for (const [text, last] of [["grün", 0x6e], ["3 日", 0x010065e5], ["日本 €", 0x010020ac]]) {
