@@ -83,7 +83,7 @@ describe("sharing", () => {
     await viewer.corners(1024, 640);
     assert.equal(await viewer.page.title(), "Tiny");
     assert.deepEqual(await tools(viewer), ["display", "clipboard", "picture", "fullscreen"]);
-    assert.match(await viewer.page.textContent(".tools .rights"), /^You may look on\. This ends (tomorrow|in 23 hours)\.$/);
+    assert.match(await viewer.page.textContent(".tools .about"), /^Tiny · You may look on\. This ends (tomorrow|in 23 hours)\.$/);
     await viewer.assertClean();
     await viewer.screenshot("viewer-guest");
 
@@ -137,7 +137,7 @@ describe("sharing", () => {
     await host.page.getByLabel("and put texts into its clipboard").uncheck();
     const viewer = await guest(await link(host, { role: "steer", expires: "not by itself" }));
     assert.deepEqual(await tools(viewer), ["display", "clipboard", "keys", "picture", "fullscreen", "view-only"]);
-    assert.equal(await viewer.page.textContent(".tools .rights"), "You may steer.");
+    assert.equal(await viewer.page.textContent(".tools .about"), "Tiny · You may steer.");
     await viewer.tool("clipboard");
     await viewer.page.waitForSelector("#clipboard-from");
     assert.equal(await viewer.page.locator("#clipboard-to").count(), 0);

@@ -231,7 +231,7 @@ export function Toolbar({ viewer, onTouchKeyboard, touchKeyboard }: { viewer: Vi
             />
           ))}
         </div>
-        {guest && <p class="rights">{rightsText(viewer.rights.value)}</p>}
+        {found && <p class="about">{guest ? `${found.title} · ${rightsText(viewer.rights.value)}` : found.title}</p>}
         <p class="hint">{t("viewer.toolbar.hint", { keys: CHORD_TEXT })}</p>
       </div>
       {panel.value && <Panel key={panel.value} name={panel.value} viewer={viewer} onClose={closePanel} />}
