@@ -56,9 +56,9 @@ export const sharing = {
   "viewer.share.take": { en: "Take control from everybody", de: "Allen das Steuern nehmen", ja: "全員の操作権を取り上げる" },
   "viewer.share.give": { en: "Give control back", de: "Steuern wieder erlauben", ja: "操作権を戻す" },
   "viewer.share.take.note": {
-    en: "Also from this page, and from whoever comes later by the desktop's own link.",
-    de: "Auch dieser Seite, und wer später mit dem Link des Desktops selbst kommt.",
-    ja: "このページと、あとからデスクトップ自身のリンクで接続する人も含みます。",
+    en: "It is also taken from this page, and from whoever comes later by the desktop's own link.",
+    de: "Genommen wird es auch dieser Seite und allen, die später mit dem Link des Desktops selbst kommen.",
+    ja: "操作権は、このページと、あとからデスクトップ自身のリンクで接続する人からも取り上げられます。",
   },
   "viewer.rights.view": { en: "You may look on.", de: "Sie dürfen zuschauen.", ja: "閲覧できます。" },
   "viewer.rights.control": { en: "You may steer.", de: "Sie dürfen steuern.", ja: "操作できます。" },

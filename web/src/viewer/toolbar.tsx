@@ -75,10 +75,7 @@ export function Toolbar({ viewer, onTouchKeyboard, touchKeyboard }: { viewer: Vi
     }, milliseconds);
   };
   const show = (milliseconds = STAYS) => {
-    setShown((before) => {
-      if (!before) viewer.refresh();
-      return true;
-    });
+    setShown(true);
     hideAfter(milliseconds);
   };
   const leave = () => {
@@ -109,6 +106,10 @@ export function Toolbar({ viewer, onTouchKeyboard, touchKeyboard }: { viewer: Vi
       document.removeEventListener("fullscreenchange", onFullscreen);
     };
   }, [viewer]);
+
+  useEffect(() => {
+    if (shown) viewer.refresh();
+  }, [shown]);
 
   if (!connected) return null;
 

@@ -313,7 +313,8 @@ export class Viewer {
     this.clipped.value = false;
     this.typist.stop();
     this.#put({ type: "closed", code, reason });
-    if (this.state.value.name === "asleep") this.#sound.stop();
+    const { name } = this.state.value;
+    if (name === "asleep" || name === "over") this.#sound.stop();
   }
 
   /** Follows the service's events while they are all there is. */
