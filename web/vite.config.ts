@@ -3,6 +3,7 @@ import { fileURLToPath } from "node:url";
 
 import { defineConfig } from "vite";
 
+import { licences } from "./build/licences.ts";
 import { precompress } from "./build/precompress.ts";
 
 const page = (name: string) => fileURLToPath(new URL(`${name}.html`, import.meta.url));
@@ -29,5 +30,5 @@ export default defineConfig({
       input: { launcher: page("index"), operations: page("operations"), viewer: page("view"), missing: page("missing") },
     },
   },
-  plugins: [precompress()],
+  plugins: [licences(), precompress()],
 });

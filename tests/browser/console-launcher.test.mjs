@@ -214,6 +214,9 @@ describe("the launcher", () => {
     // What is safe has the focus.
     assert.equal(await page.evaluate(() => document.activeElement?.textContent), "Cancel");
     await dialog.getByRole("button", { name: "Stop" }).click();
+    const all = page.getByRole("button", { name: /^Show all/ });
+    await card.getByText("Asleep").or(all).first().waitFor();
+    if (await all.count()) await all.click();
     await card.getByText("Asleep").waitFor();
     await until("its last picture is shown", () =>
       card.locator(".thumbnail img:not(.app-icon)").evaluate((image) => image.complete && image.naturalWidth > 0));
@@ -317,6 +320,38 @@ describe("the launcher", () => {
       assert.deepEqual(page.complaints, []);
     } finally {
       proxy.stop();
+    }
+  });
+
+  it("says why a desktop sleeps", async () => {
+    await service.open("sleepy", { vm: "tiny" });
+    const page = await openConsole(browser, service.api);
+    const card = page.locator(".card.desktop", { hasText: "sleepy" });
+    await card.getByText("Running").waitFor();
+    await service.call("DELETE", "/api/vm/sleepy");
+    const all = page.getByRole("button", { name: /^Show all/ });
+    await card.getByText("Asleep").or(all).first().waitFor();
+    if (await all.count()) await all.click();
+    await card.getByText("Asleep").waitFor();
+    await card.getByText("was stopped").waitFor();
+    assert.deepEqual(await seriousFindings(page), []);
+    await picture(page, "launcher-ended");
+    await page.goto(`${service.api}/operations`);
+    const row = page.getByRole("row", { name: /sleepy/ });
+    await row.getByText("was stopped").waitFor();
+    await row.getByRole("button", { name: /^Details of/ }).click();
+    await page.getByText("Somebody stopped it; ask for it and it starts.").waitFor();
+    assert.deepEqual(page.complaints, []);
+  });
+
+  it("leads to the licences of what it is built from", async () => {
+    const page = await openConsole(browser, service.api);
+    const licences = await page.getByRole("link", { name: "Licences" }).getAttribute("href");
+    const response = await fetch(licences);
+    assert.equal(response.headers.get("content-type"), "text/plain; charset=utf-8");
+    const text = await response.text();
+    for (const part of ["@novnc/novnc 1", "Mozilla Public License Version 2.0", "https://github.com/novnc/noVNC", "preact 1", "pako"]) {
+      assert.ok(text.includes(part), part);
     }
   });
 

@@ -46,6 +46,15 @@ describe("the viewer", () => {
     await viewer.assertClean();
   });
 
+  it("loads at most 350 KiB the first time", async () => {
+    const viewer = await view("weight");
+    const loaded = await viewer.page.evaluate(() =>
+      [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
+        .filter(({ name }) => !name.includes("/api/"))
+        .reduce((sum, { transferSize }) => sum + transferSize, 0));
+    assert.ok(loaded > 0 && loaded <= 350 * 1024, `${loaded} bytes`);
+  });
+
   it("types a text whatever the layout of the keyboard, in order", async () => {
     const viewer = await view("text");
     for (const [text, last] of [["grün", 0x6e], ["3 日", 0x010065e5], ["日本 €", 0x010020ac]]) {
@@ -144,8 +153,15 @@ describe("the viewer", () => {
       await viewer.live();
       await viewer.corners(1024, 640);
       await viewer.tool("share");
-      assert.equal(await viewer.page.inputValue("#share-control"), `${proxy.url}view/prefix`);
-      assert.equal(await viewer.page.inputValue("#share-view"), `${proxy.url}view/prefix?view_only=true`);
+      assert.equal(await viewer.page.inputValue("#share-own"), `${proxy.url}view/prefix`);
+      await viewer.page.getByRole("button", { name: "Make a link" }).click();
+      await viewer.page.waitForSelector("#share-made");
+      const link = await viewer.page.inputValue("#share-made");
+      assert.ok(link.startsWith(`${proxy.url}view/#share=`), link);
+      const guest = await openViewer(browser, link);
+      await guest.live();
+      await guest.corners(1024, 640);
+      await guest.assertClean();
       await viewer.assertClean();
     } finally {
       proxy.stop();

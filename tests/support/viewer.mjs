@@ -24,8 +24,8 @@ export const colourOf = (keysym) =>
 
 /** Opens a viewer's address in a browser of its own; `context` are Playwright's options, with `width` and `height`. */
 export async function openViewer(browser, address, { width = 1024, height = 640, ...context } = {}) {
-  const { origin, pathname, search } = new URL(address);
-  return new ConsoleViewer(await openConsole(browser, origin, pathname + search, { width, height, ...context }));
+  const { origin, pathname, search, hash } = new URL(address);
+  return new ConsoleViewer(await openConsole(browser, origin, pathname + search + hash, { width, height, ...context }));
 }
 
 export class ConsoleViewer {

@@ -6,7 +6,7 @@ import { brotliCompress, constants, gzip } from "node:zlib";
 
 import type { Plugin } from "vite";
 
-const worthwhile = /\.(html|js|css|svg|json)$/;
+const worthwhile = /\.(html|js|css|svg|json|txt)$/;
 
 export function precompress(): Plugin {
   return {

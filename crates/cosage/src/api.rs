@@ -86,7 +86,7 @@ struct Description;
 pub enum Routes {
     /// API and streams.
     All,
-    /// Streams and health only.
+    /// Streams, what shares lead to, and health only.
     Streams,
     /// Callbacks of desktops only.
     Callbacks,
@@ -102,8 +102,11 @@ pub fn router(app: App, which: Routes) -> Router {
     let health = OpenApiRouter::new()
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz));
+    // For whoever has nothing but a share's address, which is on both ports.
+    let shared = OpenApiRouter::new().routes(routes!(shares::shown));
     let api = OpenApiRouter::with_openapi(Description::openapi())
         .merge(health.clone())
+        .merge(shared.clone())
         .routes(routes!(desktops::ensure))
         .routes(routes!(desktops::url))
         .routes(routes!(desktops::list))
@@ -136,10 +139,15 @@ pub fn router(app: App, which: Routes) -> Router {
                 .route("/", get(console::launcher))
                 .route("/operations", get(console::operations))
                 .route("/view/{uid}", get(console::viewer))
+                // For who comes by a share and is not told the name.
+                .route("/view/", get(console::viewer))
                 .route("/assets/{name}", get(console::asset))
                 .fallback(console::missing)
         }
-        Routes::Streams => health.split_for_parts().0.fallback(no_such_route),
+        Routes::Streams => {
+            let router = health.merge(shared).split_for_parts().0;
+            router.fallback(no_such_route)
+        }
         Routes::Callbacks => {
             let callbacks = OpenApiRouter::new().routes(routes!(callback::report));
             callbacks.split_for_parts().0.fallback(no_such_route)

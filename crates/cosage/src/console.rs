@@ -115,6 +115,7 @@ fn media_type(name: &str) -> &'static str {
         "png" => "image/png",
         "woff2" => "font/woff2",
         "json" => "application/json",
+        "txt" => "text/plain; charset=utf-8",
         _ => "application/octet-stream",
     }
 }

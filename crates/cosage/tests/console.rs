@@ -60,7 +60,7 @@ async fn pages_are_asked_for_each_time_and_their_files_are_kept() {
         assert!(page.text().await.unwrap().contains("npm run build"));
         return;
     }
-    for path in ["/", "/operations", "/view/nobody-knows-it"] {
+    for path in ["/", "/operations", "/view/nobody-knows-it", "/view/"] {
         let page = get(&service, path, &[("accept-encoding", "gzip;q=0.5, br")]).await;
         assert_eq!(page.status(), 200, "{path}");
         assert_eq!(header(&page, "content-type"), "text/html; charset=utf-8");

@@ -366,6 +366,57 @@ async fn a_share_lives_until_it_is_deleted() {
 }
 
 #[tokio::test]
+async fn whoever_has_a_shares_address_is_told_what_it_gives_and_not_the_desktops_name() {
+    let (_world, service) = recorded().await;
+    service.ensure("wall", "desk").await;
+    let body = json!({ "role": "view", "expires": 3600 });
+    let made = share(&service, "wall", &body).await.json;
+    let id = made["id"].as_str().unwrap();
+    let url = made["url"].as_str().unwrap();
+    let address = url.strip_suffix("/vnc").unwrap();
+    let token = address.strip_prefix("/stream/").unwrap();
+    assert_eq!(made["page"], format!("/view/#share={token}"));
+    let shown = service.get(address).await;
+    assert_eq!(shown.status, StatusCode::OK);
+    assert_eq!(
+        shown.json,
+        json!({
+            "title": "Desk",
+            "status": "ready",
+            "streams": ["audio", "vnc"],
+            "role": "view",
+            "clipboard": "out",
+            "expires": made["expires"],
+        })
+    );
+    patch(
+        &service,
+        &of("wall", &format!("shares/{id}")),
+        json!({ "role": "control" }),
+    )
+    .await;
+    service.call(Method::DELETE, "/api/vm/wall", None).await;
+    let shown = service.get(address).await.json;
+    assert_eq!(
+        (&shown["role"], &shown["clipboard"]),
+        (&json!("control"), &json!("both"))
+    );
+    assert_eq!(
+        (&shown["status"], &shown["ended"]),
+        (&json!("asleep"), &json!("stopped"))
+    );
+    service
+        .call(Method::DELETE, &of("wall", &format!("shares/{id}")), None)
+        .await;
+    let own = "/stream/11000";
+    for nothing in [address, own, "/stream/%ff", "/stream/wall"] {
+        let reply = service.get(nothing).await;
+        assert_eq!(reply.status, StatusCode::NOT_FOUND, "{nothing}");
+        assert_eq!(reply.json["code"], "unknown_share", "{nothing}");
+    }
+}
+
+#[tokio::test]
 async fn a_share_that_expires_sends_its_viewers_away() {
     let (_world, service) = recorded().await;
     service.ensure("wall", "desk").await;

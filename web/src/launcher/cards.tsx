@@ -6,7 +6,7 @@ import { now } from "../shared/clock.ts";
 import { relativeTime } from "../shared/format.ts";
 import { language, t } from "../shared/i18n.ts";
 import { Icon } from "../shared/icons.tsx";
-import { isStarting, ProgressBar, StatusBadge } from "../shared/status.tsx";
+import { isStarting, ProgressBar, StatusLine } from "../shared/status.tsx";
 import { AppIcon } from "./app-icon.tsx";
 import { fetchViewer, go } from "./go.ts";
 import { asked, isNeeded } from "./values.ts";
@@ -48,7 +48,7 @@ export function DesktopCard(props: {
         </span>
       </a>
       <div class="line">
-        <StatusBadge status={desktop.status} />
+        <StatusLine desktop={desktop} />
         <span class="actions">
           {desktop.status !== "asleep" && desktop.status !== "failed" && (
             <button

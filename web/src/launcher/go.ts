@@ -21,7 +21,7 @@ export async function go(uid: string, url?: string): Promise<void> {
     return location.assign(address);
   }
   history.pushState(null, "", address);
-  viewer.show(uid, url);
+  viewer.show({ uid }, url);
 }
 
 // Back from there, or forward again, is another page than this one has become.

@@ -9,7 +9,7 @@ import type { Usage } from "../shared/events.ts";
 import { bytes, duration, relativeTime } from "../shared/format.ts";
 import { language, t } from "../shared/i18n.ts";
 import { Icon } from "../shared/icons.tsx";
-import { progressText, StatusBadge } from "../shared/status.tsx";
+import { progressText, StatusLine } from "../shared/status.tsx";
 import { bornAt, columns, seen } from "./rows.ts";
 import type { Column, Order } from "./rows.ts";
 
@@ -155,7 +155,7 @@ function Row(props: {
         <span class="hint">{desktop.uid}</span>
       </th>
       <td class="of-status">
-        <StatusBadge status={desktop.status} />
+        <StatusLine desktop={desktop} />
         {desktop.progress && <span class="hint">{progressText(desktop.progress)}</span>}
       </td>
       <td class="number of-viewers">{desktop.status === "ready" ? desktop.viewers : <Nothing />}</td>

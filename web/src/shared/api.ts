@@ -10,6 +10,9 @@ export interface Progress {
   percent?: number;
 }
 
+/** Why what ran of a desktop ended. */
+export type Ended = "idle" | "stopped" | "maximum_age" | "exited";
+
 export interface Desktop {
   uid: string;
   app: string;
@@ -28,10 +31,29 @@ export interface Desktop {
   /** Why it lives until then, in the service's words. */
   because: string;
   progress?: Progress;
+  /** Why what ran of it last ended; absent while it runs, and where that is not known any more. */
+  ended?: Ended;
   failure?: string;
   failure_logs?: string;
   /** Time of its last picture. */
   picture?: string;
+}
+
+export type Role = "control" | "view";
+
+/** Which way texts go: both ways, or only from the desktop. */
+export type ClipboardDirection = "both" | "out";
+
+/** What whoever has a share's address is told: not the desktop's name. */
+export interface SharedDesktop {
+  title: string;
+  status: Status;
+  ended?: Ended;
+  streams: string[];
+  role: Role;
+  clipboard: ClipboardDirection;
+  /** When the share ends, if it does. */
+  expires?: string;
 }
 
 /** What an app declares about one variable of its environment. */
@@ -83,8 +105,8 @@ export class ApiError extends Error {
 const retries = [200, 800];
 
 /**
- * One call. All calls of this client can be made twice without harm, and a browser breaks one off whenever an interface
- * of its machine comes or goes, as happens with every container where the service runs on that machine, too.
+ * Makes a call that can be made twice without harm. A browser breaks one off whenever an interface of its machine comes
+ * or goes, as happens with every container where the service runs on that machine, too.
  */
 async function reach(path: string, request: RequestInit): Promise<Response> {
   for (const pause of retries) {
@@ -98,7 +120,13 @@ async function reach(path: string, request: RequestInit): Promise<Response> {
   return fetch(address(path), request);
 }
 
-async function call(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
+/** One call. Whether it may be made again when it did not get through: `once` is for what would happen twice. */
+export async function call(
+  method: string,
+  path: string,
+  body?: unknown,
+  { signal, once = false }: { signal?: AbortSignal | undefined; once?: boolean } = {},
+): Promise<Response> {
   const request: RequestInit = { method };
   if (signal) request.signal = signal;
   if (body !== undefined) {
@@ -107,7 +135,7 @@ async function call(method: string, path: string, body?: unknown, signal?: Abort
   }
   let response: Response;
   try {
-    response = await reach(path, request);
+    response = await (once ? fetch(address(path), request) : reach(path, request));
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new ApiError(0, "unreachable", error instanceof Error ? error.message : String(error));
@@ -119,10 +147,10 @@ async function call(method: string, path: string, body?: unknown, signal?: Abort
   throw new ApiError(response.status, problem.code ?? "unreachable", details, problem.logs);
 }
 
-const read = async <T>(path: string, signal?: AbortSignal): Promise<T> =>
-  (await (await call("GET", path, undefined, signal)).json()) as T;
+export const read = async <T>(path: string): Promise<T> => (await (await call("GET", path)).json()) as T;
 
-const of = (uid: string): string => `api/vm/${encodeURIComponent(uid)}`;
+/** Path of what the service has about a desktop. */
+export const of = (uid: string): string => `api/vm/${encodeURIComponent(uid)}`;
 
 export const catalog = (): Promise<App[]> => read("api/catalog");
 
@@ -131,13 +159,16 @@ export const desktops = (): Promise<Desktop[]> => read("api/vm");
 
 export const desktop = (uid: string): Promise<Desktop> => read(of(uid));
 
+/** What a share's address leads to. */
+export const shared = (token: string): Promise<SharedDesktop> => read(`stream/${encodeURIComponent(token)}`);
+
 /** Makes sure that a desktop runs; answers when it can be connected to. A known uid needs neither app nor environment. */
 export async function ensure(
   uid: string,
   request: { vm?: string; env?: Environment } = {},
   signal?: AbortSignal,
 ): Promise<{ uid: string; url: string }> {
-  const response = await call("POST", `api/vm/any/${encodeURIComponent(uid)}`, request, signal);
+  const response = await call("POST", `api/vm/any/${encodeURIComponent(uid)}`, request, { signal });
   return (await response.json()) as { uid: string; url: string };
 }
 

@@ -3,7 +3,8 @@ import type { Desktop } from "./api.ts";
 import { t } from "./i18n.ts";
 
 /** In one sentence, in the page's language. */
-export function because({ status, viewers, until }: Desktop): string {
+export function because({ status, viewers, until, ended }: Desktop): string {
+  if (status === "asleep" && ended) return t(`because.asleep.${ended}`);
   if (status !== "ready") return t(`because.${status}`);
   if (viewers > 0) return t(until ? "because.viewed.until" : "because.viewed", { n: viewers });
   return t(until ? "because.unseen.until" : "because.unseen");

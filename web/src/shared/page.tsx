@@ -1,4 +1,5 @@
 // The frame of the launcher and of the operations page.
+import licences from "virtual:licences";
 import type { ComponentChildren } from "preact";
 
 import { address } from "./base.ts";
@@ -38,6 +39,13 @@ export function Choices() {
   );
 }
 
+/** The way to the licences of what the console is built from. */
+export const Licences = () => (
+  <a class="hint" href={licences}>
+    {t("licences")}
+  </a>
+);
+
 /** A whole page: head, what is in it, and the place for messages. */
 export function Page(props: { current: "launcher" | "operations"; connected?: boolean; children: ComponentChildren }) {
   const here = (page: string) => (page === props.current ? ({ "aria-current": "page" } as const) : {});
@@ -69,6 +77,9 @@ export function Page(props: { current: "launcher" | "operations"; connected?: bo
         )}
       </header>
       <main>{props.children}</main>
+      <footer class="foot">
+        <Licences />
+      </footer>
       <Toasts />
     </>
   );

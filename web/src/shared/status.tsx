@@ -4,6 +4,14 @@ import { t } from "./i18n.ts";
 
 export const StatusBadge = ({ status }: { status: Status }) => <span class={`status ${status}`}>{t(`status.${status}`)}</span>;
 
+/** The same, and for one that sleeps why, where that is known. */
+export const StatusLine = ({ desktop: { status, ended } }: { desktop: Desktop }) => (
+  <>
+    <StatusBadge status={status} />
+    {status === "asleep" && ended && <span class="hint">{t(`ended.${ended}`)}</span>}
+  </>
+);
+
 /** What a start is at; the service's last step is followed by the page's own. */
 export type Step = Progress | { step: "opening"; percent?: never };
 

@@ -6,7 +6,8 @@ import { begin, BLOCKED_AFTER, step, type Described, type Effect, type Event, ty
 const url = "/stream/11000/vnc";
 const ready: Described = { status: "ready", url };
 const asleep: Described = { status: "asleep" };
-const usual: Policy = { autoconnect: undefined, reconnect: true };
+const usual: Policy = { autoconnect: undefined, reconnect: true, guest: false };
+const guest: Policy = { ...usual, guest: true };
 
 /** A machine that events are put into, with what it did last. */
 class Trial {
@@ -62,12 +63,12 @@ describe("opening a viewer", () => {
   });
 
   it("starts one that sleeps at once with autoconnect=true", () => {
-    const trial = new Trial({ autoconnect: true, reconnect: true }).put(described(asleep));
+    const trial = new Trial({ ...usual, autoconnect: true }).put(described(asleep));
     assert.deepEqual(trial.did, ["ensure"]);
   });
 
   it("waits for a click with autoconnect=false", () => {
-    const trial = new Trial({ autoconnect: false, reconnect: true }).put(described(ready));
+    const trial = new Trial({ ...usual, autoconnect: false }).put(described(ready));
     assert.deepEqual(trial.state, { name: "offered" });
     assert.deepEqual(trial.put({ type: "start" }).did, ["ensure"]);
   });
@@ -160,7 +161,7 @@ describe("losing the connection", () => {
   });
 
   it("stays where it is with reconnect=false", () => {
-    const trial = connected({ autoconnect: undefined, reconnect: false }).put(closed(1006));
+    const trial = connected({ ...usual, reconnect: false }).put(closed(1006));
     assert.deepEqual(trial.state, { name: "offered" });
     assert.deepEqual(trial.did, []);
   });
@@ -169,6 +170,76 @@ describe("losing the connection", () => {
     const trial = new Trial().put(described(asleep), { type: "start" }, { type: "unreachable" });
     assert.deepEqual(trial.did, ["wait"]);
     assert.deepEqual(trial.put({ type: "again" }, described({ status: "starting" })).did, ["ensure"]);
+  });
+});
+
+describe("why a desktop sleeps", () => {
+  for (const [ended, why] of [
+    ["idle", "idle"],
+    ["stopped", "stopped"],
+    ["maximum_age", "age"],
+    ["exited", "exited"],
+  ] as const) {
+    it(`is told as the service has it: ${ended}`, () => {
+      assert.deepEqual(new Trial().put(described({ status: "asleep", ended })).state, { name: "asleep", why });
+      const trial = new Trial().put(described(asleep), reported({ status: "starting" }), reported({ status: "asleep", ended }));
+      assert.deepEqual(trial.state, { name: "asleep", why });
+    });
+  }
+});
+
+describe("coming by a share", () => {
+  it("starts nothing, whoever wants it, and is there when somebody else did", () => {
+    const trial = new Trial({ ...guest, autoconnect: true }).put(described(asleep));
+    assert.deepEqual(trial.state, { name: "asleep", why: "asleep" });
+    assert.deepEqual(trial.effects.at(-1), { do: "wait", attempt: 0 });
+    assert.deepEqual(trial.put({ type: "again" }).did, ["look"]);
+    assert.deepEqual(trial.put(described({ status: "failed" })).effects.at(-1), { do: "wait", attempt: 1 });
+    assert.equal(trial.state.name, "asleep");
+    assert.deepEqual(trial.put({ type: "start" }).did, ["look"]);
+    // The gateway holds a socket until the desktop has started.
+    assert.deepEqual(trial.put(described({ status: "starting", url })).did, ["connect"]);
+  });
+
+  it("waits after the desktop went to sleep, and through a service that is away", () => {
+    const trial = connected(guest).put(closed(1001, "the desktop was stopped"));
+    assert.deepEqual(trial.state, { name: "asleep", why: "stopped" });
+    assert.deepEqual(trial.did, ["wait"]);
+    assert.deepEqual(trial.put({ type: "wake" }, { type: "unreachable" }).state, { name: "lost", why: "network" });
+    assert.deepEqual(trial.put({ type: "again" }, described(ready)).did, ["connect"]);
+  });
+
+  it("waits for a click where the address says so, and then connects", () => {
+    const trial = new Trial({ ...guest, autoconnect: false }).put(described(ready));
+    assert.deepEqual(trial.state, { name: "offered" });
+    assert.deepEqual(trial.put({ type: "start" }).did, ["look"]);
+    assert.deepEqual(trial.put(described(ready)).did, ["connect"]);
+  });
+
+  for (const [reason, why] of [
+    ["the address you came by was withdrawn", "withdrawn"],
+    ["the address you came by has expired", "expired"],
+  ] as const) {
+    it(`is over for good after '${reason}'`, () => {
+      const trial = connected(guest).put(closed(1008, reason));
+      assert.deepEqual(trial.state, { name: "over", why });
+      assert.deepEqual(trial.did, []);
+      for (const event of [{ type: "again" }, { type: "wake" }, { type: "start" }, { type: "missing" }, described(ready)] as Event[]) {
+        assert.deepEqual(trial.put(event).effects, []);
+        assert.deepEqual(trial.state, { name: "over", why });
+      }
+    });
+  }
+
+  it("is over where the service knows no such share, and not where it does not answer", () => {
+    assert.deepEqual(new Trial(guest).put({ type: "unreachable" }).state, { name: "lost", why: "network" });
+    assert.deepEqual(new Trial(guest).put({ type: "missing" }).state, { name: "over", why: "missing" });
+  });
+
+  it("connects again when it may only look on and its connection could have done more", () => {
+    const trial = connected(guest).put(closed(1008, "you may only look on now, and this connection could still steer; connect again"));
+    assert.deepEqual(trial.state, { name: "lost", why: "role" });
+    assert.deepEqual(trial.put({ type: "again" }, described(ready)).did, ["connect"]);
   });
 });
 
@@ -215,6 +286,8 @@ describe("whatever comes in whatever order", () => {
     { type: "connected" },
     closed(1006),
     closed(1001, "the desktop was stopped"),
+    closed(1008, "the address you came by was withdrawn"),
+    closed(1008, "you may only look on now"),
     closed(1012),
     { type: "again" },
     { type: "wake" },
@@ -227,7 +300,7 @@ describe("whatever comes in whatever order", () => {
       return (seed >>> 8) % bound;
     };
     for (let round = 0; round < 2000; round++) {
-      const trial = new Trial();
+      const trial = new Trial(round % 2 ? guest : usual);
       for (let turn = 0; turn < 30; turn++) {
         const before = trial.machine;
         const event = events[random(events.length)] as Event;
@@ -237,7 +310,7 @@ describe("whatever comes in whatever order", () => {
           assert.ok(before.state.name !== "connecting" && before.state.name !== "connected", context);
           assert.equal(trial.state.name, "connecting", context);
         }
-        if (trial.did.includes("ensure")) assert.ok(!before.asking && trial.machine.asking, context);
+        if (trial.did.includes("ensure")) assert.ok(!before.asking && trial.machine.asking && !before.policy.guest, context);
         if (["connecting", "connected"].includes(before.state.name) && event.type !== "closed")
           assert.ok(["connecting", "connected"].includes(trial.state.name), context);
         if ((trial.state.name === "lost" || trial.state.name === "blocked") && before.state.name !== trial.state.name)

@@ -9,6 +9,8 @@
 //      │ asleep, failed         │ ensured                  ▼
 //      └─────▶ asleep, failed ──┴── starting ◀── start ── asleep
 //
+// Whoever came by a share can start nothing: asleep looks again by itself, and a share that has ended leads to `over`, for good.
+//
 // There is no clock and no network in here: `viewer.ts` performs the effects and reports what came of them.
 
 /** Where a start is; the words are the API's. */
@@ -23,15 +25,22 @@ export interface Described {
   status: "asleep" | "starting" | "ready" | "stopping" | "restarting" | "failed";
   url?: string;
   progress?: Progress;
+  ended?: Ended;
   failure?: string;
   failure_logs?: string;
 }
 
-/** Why nothing of a desktop runs, as far as this viewer saw it. */
-export type Rest = "asleep" | "stopped" | "idle" | "age";
+/** Why what ran of a desktop ended; the words are the API's. */
+export type Ended = "idle" | "stopped" | "maximum_age" | "exited";
+
+/** Why nothing of a desktop runs, as far as that is known. */
+export type Rest = "asleep" | "stopped" | "idle" | "age" | "exited";
 
 /** What took the connection away. */
-export type Loss = "network" | "restart" | "exited";
+export type Loss = "network" | "restart" | "exited" | "role";
+
+/** Why a share leads nowhere any more; `missing` is one that the service does not know. */
+export type Over = "withdrawn" | "expired" | "missing";
 
 export type State =
   /** The service is being asked what the desktop is. */
@@ -48,7 +57,9 @@ export type State =
   | { name: "asleep"; why: Rest }
   | { name: "failed"; details: string; logs: string | undefined }
   /** There is no such desktop. */
-  | { name: "unknown" };
+  | { name: "unknown" }
+  /** The share by which this page came has ended. */
+  | { name: "over"; why: Over };
 
 export type Event =
   | { type: "described"; desktop: Described }
@@ -84,6 +95,8 @@ export interface Policy {
   /** As the query's: `true` also starts one that sleeps at first, `false` waits for a click. */
   autoconnect: boolean | undefined;
   reconnect: boolean;
+  /** Whether this page came by a share, which starts nothing. */
+  guest: boolean;
 }
 
 export interface Machine {
@@ -105,6 +118,7 @@ const DOUBTS = 3;
 
 /** Close codes of RFC 6455, 7.4.1, and its registry. */
 const GOING_AWAY = 1001;
+const POLICY = 1008;
 const SERVICE_RESTART = 1012;
 
 type Step = [Machine, Effect[]];
@@ -119,18 +133,15 @@ export function step(machine: Machine, event: Event): Step {
   const { state } = machine;
   switch (event.type) {
     case "described":
-      return state.name === "looking" || state.name === "lost" || state.name === "blocked"
-        ? described(machine, event.desktop)
-        : stay(machine);
+      return awaits(machine) ? described(machine, event.desktop) : stay(machine);
     case "reported":
       return reported(machine, event.desktop);
     case "missing":
-      return held(state) ? stay(machine) : rest({ ...machine, asking: false }, { name: "unknown" });
+      if (held(state) || state.name === "over") return stay(machine);
+      return rest({ ...machine, asking: false }, machine.policy.guest ? { name: "over", why: "missing" } : { name: "unknown" });
     case "unreachable":
       if (machine.asking) return lose({ ...machine, asking: false }, "network");
-      return state.name === "looking" || state.name === "lost" || state.name === "blocked"
-        ? lose(machine, state.name === "lost" ? state.why : "network")
-        : stay(machine);
+      return awaits(machine) ? lose(machine, state.name === "lost" ? state.why : "network") : stay(machine);
     case "start":
       return start(machine);
     case "ensured":
@@ -148,12 +159,20 @@ export function step(machine: Machine, event: Event): Step {
     case "closed":
       return held(state) ? closed(machine, event) : stay(machine);
     case "again":
-      return state.name === "lost" || state.name === "blocked" ? [machine, [{ do: "look" }]] : stay(machine);
+      return waits(machine) ? [machine, [{ do: "look" }]] : stay(machine);
     case "wake":
-      return state.name === "lost" || state.name === "blocked"
-        ? [machine, [{ do: "hurry" }, { do: "look" }]]
-        : stay(machine);
+      return waits(machine) ? [machine, [{ do: "hurry" }, { do: "look" }]] : stay(machine);
   }
+}
+
+/** Whether a timer runs until the next look. */
+function waits({ state, policy }: Machine): boolean {
+  return state.name === "lost" || state.name === "blocked" || (state.name === "asleep" && policy.guest);
+}
+
+/** Whether the answer to a look is wanted. */
+function awaits(machine: Machine): boolean {
+  return machine.state.name === "looking" || waits(machine);
 }
 
 /** Whether there is a socket. */
@@ -171,7 +190,11 @@ function rest(machine: Machine, state: State): Step {
 }
 
 function start(machine: Machine): Step {
-  if (machine.asking || held(machine.state)) return stay(machine);
+  if (machine.asking || held(machine.state) || machine.state.name === "over") return stay(machine);
+  if (machine.policy.guest) {
+    const policy = { ...machine.policy, autoconnect: true };
+    return [{ ...machine, policy, state: { name: "looking" }, attempts: 0, unopened: 0 }, [{ do: "hurry" }, { do: "look" }]];
+  }
   const state: State = { name: "starting", progress: undefined };
   return [{ ...machine, state, attempts: 0, unopened: 0, asking: true }, [{ do: "hurry" }, { do: "ensure" }]];
 }
@@ -191,6 +214,7 @@ function lose(machine: Machine, why: Loss): Step {
 function described(machine: Machine, desktop: Described): Step {
   const { state, policy } = machine;
   const first = state.name === "looking";
+  if (policy.guest) return shared(machine, desktop);
   switch (desktop.status) {
     case "ready":
       if (first && policy.autoconnect === false) return rest(machine, { name: "offered" });
@@ -201,22 +225,46 @@ function described(machine: Machine, desktop: Described): Step {
     case "asleep":
     case "stopping":
       if (first && policy.autoconnect === true) return start(machine);
-      if (state.name === "lost" && state.why !== "exited" && machine.attempts < DOUBTS) return lose(machine, state.why);
-      return rest(machine, { name: "asleep", why: "asleep" });
+      return sleep(machine, desktop);
     case "failed":
       return failed(machine, desktop);
   }
 }
 
+const rests: Record<Ended, Rest> = { idle: "idle", stopped: "stopped", maximum_age: "age", exited: "exited" };
+
+/** The same for whoever came by a share. Also one that starts has an address: the gateway holds a socket until it has started. */
+function shared(machine: Machine, desktop: Described): Step {
+  if (desktop.url === undefined) return sleep(machine, desktop);
+  if (machine.state.name === "looking" && machine.policy.autoconnect === false) return rest(machine, { name: "offered" });
+  return connect(machine, desktop.url);
+}
+
+/** Nothing of it runs, as the service says. */
+function sleep(machine: Machine, { ended }: Described): Step {
+  const { state, attempts } = machine;
+  if (state.name === "lost" && state.why !== "exited" && attempts < DOUBTS) return lose(machine, state.why);
+  return settle(machine, { name: "asleep", why: ended === undefined ? "asleep" : rests[ended] });
+}
+
+/** Who cannot start it waits for somebody who does. */
+function settle(machine: Machine, state: State): Step {
+  const { attempts, policy } = machine;
+  if (!policy.guest) return rest(machine, state);
+  return [{ ...machine, state, attempts: attempts + 1, unopened: 0 }, [{ do: "hurry" }, { do: "wait", attempt: attempts }]];
+}
+
 /** What the service says without being asked. */
 function reported(machine: Machine, desktop: Described): Step {
   const { state } = machine;
+  if (machine.policy.guest) return stay(machine);
   switch (state.name) {
     // What is asked for or connected hears from its own call or socket; what is given up is given up.
     case "connecting":
     case "connected":
     case "looking":
     case "offered":
+    case "over":
       return stay(machine);
     case "unknown":
     case "asleep":
@@ -238,7 +286,7 @@ function reported(machine: Machine, desktop: Described): Step {
       return machine.asking ? stay(machine) : failed(machine, desktop);
     case "asleep":
     case "stopping":
-      return machine.asking || state.name !== "starting" ? stay(machine) : rest(machine, { name: "asleep", why: "asleep" });
+      return machine.asking || state.name !== "starting" ? stay(machine) : sleep(machine, desktop);
   }
 }
 
@@ -266,10 +314,15 @@ function closed(machine: Machine, { code, reason }: Event & { type: "closed" }):
   const { state } = machine;
   const unopened = state.name === "connecting" && !state.open;
   if (code === GOING_AWAY) {
-    if (reason.includes("was stopped because")) return rest(machine, { name: "asleep", why: "idle" });
-    if (reason.includes("was stopped")) return rest(machine, { name: "asleep", why: "stopped" });
-    if (reason.includes("maximum age")) return rest(machine, { name: "asleep", why: "age" });
+    if (reason.includes("was stopped because")) return settle(machine, { name: "asleep", why: "idle" });
+    if (reason.includes("was stopped")) return settle(machine, { name: "asleep", why: "stopped" });
+    if (reason.includes("maximum age")) return settle(machine, { name: "asleep", why: "age" });
     if (reason.includes("ended by itself")) return lose(machine, "exited");
+  }
+  if (code === POLICY) {
+    if (reason.includes("was withdrawn")) return rest(machine, { name: "over", why: "withdrawn" });
+    if (reason.includes("has expired")) return rest(machine, { name: "over", why: "expired" });
+    if (reason.includes("may only look on")) return lose(machine, "role");
   }
   if (code === SERVICE_RESTART) return lose(machine, "restart");
   return lose({ ...machine, unopened: unopened ? machine.unopened + 1 : 0 }, "network");

@@ -12,9 +12,9 @@ import { Questions } from "./questions.tsx";
 import { Status } from "./status.tsx";
 import { Symbol } from "./symbols.tsx";
 import { panel, Toolbar } from "./toolbar.tsx";
-import { Viewer } from "./viewer.ts";
+import { Viewer, type Way } from "./viewer.ts";
 
-export function ViewerPage({ uid, query, url }: { uid: string; query: Query; url: string | undefined }) {
+export function ViewerPage({ way, query, url }: { way: Way; query: Query; url: string | undefined }) {
   const screen = useRef<HTMLDivElement>(null);
   const last = useRef<HTMLCanvasElement>(null);
   const field = useRef<HTMLTextAreaElement>(null);
@@ -25,10 +25,10 @@ export function ViewerPage({ uid, query, url }: { uid: string; query: Query; url
   useEffect(() => {
     if (!screen.current || !last.current || !field.current) return;
     const page = screen.current;
-    const viewer = new Viewer(uid, query, { screen: page, last: last.current }, ring);
+    const viewer = new Viewer(way, query, { screen: page, last: last.current }, ring);
     keyboard.current = new TouchKeyboard(field.current, viewer.typist, setTyping);
     onPasteKeys(page, {
-      wanted: () => viewer.settings.clipboard.value && !viewer.settings.viewOnly.value,
+      wanted: () => viewer.settings.clipboard.value && viewer.pastes.value,
       onPaste: (text) => viewer.clipboard.give(text),
       press: (keysym) => viewer.key(keysym),
     });

@@ -1,9 +1,8 @@
-// The toolbar's panels: display, clipboard, keys, links.
+// The toolbar's panels: display, clipboard, keys.
 import { useEffect, useRef, useState } from "preact/hooks";
 
-import { viewAddress } from "../shared/base.ts";
 import { t } from "../shared/i18n.ts";
-import { Choices } from "../shared/page.tsx";
+import { Choices, Licences } from "../shared/page.tsx";
 import { toast } from "../shared/toast.tsx";
 import { Clipboard } from "./clipboard.ts";
 import { copyField } from "./copy.ts";
@@ -12,17 +11,18 @@ import { remember } from "./settings.ts";
 import type { Viewer } from "./viewer.ts";
 
 export function DisplayPanel({ viewer }: { viewer: Viewer }) {
+  const modes = (["remote", "scale", "off"] as const).filter((mode) => mode !== "remote" || viewer.rights.value.role === "control");
   const { resize, panning, quality, compression } = viewer.settings;
   return (
     <>
       <fieldset class="choice">
         <legend class="label">{t("viewer.resize")}</legend>
-        {(["remote", "scale", "off"] as const).map((mode) => (
+        {modes.map((mode) => (
           <label key={mode}>
             <input
               type="radio"
               name="resize"
-              checked={resize.value === mode}
+              checked={viewer.resize.value === mode}
               onChange={() => {
                 resize.value = mode;
                 remember("resize", mode);
@@ -32,7 +32,7 @@ export function DisplayPanel({ viewer }: { viewer: Viewer }) {
           </label>
         ))}
       </fieldset>
-      {resize.value === "off" && (
+      {viewer.resize.value === "off" && (
         <label class="check">
           <input type="checkbox" checked={panning.value} onChange={() => (panning.value = !panning.value)} />
           {t("viewer.panning")}
@@ -59,12 +59,14 @@ export function DisplayPanel({ viewer }: { viewer: Viewer }) {
         </div>
       ))}
       <Choices />
+      <Licences />
     </>
   );
 }
 
 export function ClipboardPanel({ viewer }: { viewer: Viewer }) {
-  const { clipboard: automatic, viewOnly } = viewer.settings;
+  const { clipboard: automatic } = viewer.settings;
+  const pastes = viewer.pastes.value;
   const [reading, setReading] = useState<PermissionState>("denied");
   const [text, setText] = useState("");
   const copied = useRef<HTMLTextAreaElement>(null);
@@ -86,7 +88,7 @@ export function ClipboardPanel({ viewer }: { viewer: Viewer }) {
           {t("viewer.clipboard.automatic")}
         </label>
       )}
-      {automatic.value && reading === "prompt" && (
+      {automatic.value && pastes && reading === "prompt" && (
         <button
           type="button"
           class="button"
@@ -95,7 +97,7 @@ export function ClipboardPanel({ viewer }: { viewer: Viewer }) {
           {t("viewer.clipboard.allow")}
         </button>
       )}
-      {reading !== "granted" && !viewOnly.value && <p class="hint">{t("viewer.clipboard.keys")}</p>}
+      {reading !== "granted" && pastes && <p class="hint">{t("viewer.clipboard.keys")}</p>}
       <div class="field">
         <label for="clipboard-from">{t("viewer.clipboard.from")}</label>
         <textarea id="clipboard-from" ref={copied} class="input" rows={3} readOnly value={viewer.copied.value} />
@@ -108,7 +110,7 @@ export function ClipboardPanel({ viewer }: { viewer: Viewer }) {
           {t("viewer.copy")}
         </button>
       </div>
-      {!viewOnly.value && (
+      {pastes && (
         <div class="field">
           <label for="clipboard-to">{t("viewer.clipboard.to")}</label>
           <textarea
@@ -241,37 +243,5 @@ export function KeysPanel({ viewer }: { viewer: Viewer }) {
         </button>
       </form>
     </>
-  );
-}
-
-export function SharePanel({ viewer }: { viewer: Viewer }) {
-  const link = viewAddress(viewer.uid);
-  return (
-    <>
-      {([["control", link], ["view", `${link}?view_only=true`]] as const).map(([name, address]) => (
-        <Link key={name} label={t(`viewer.share.${name}`)} id={`share-${name}`} address={address} />
-      ))}
-      <p class="hint">{t("viewer.share.note")}</p>
-    </>
-  );
-}
-
-function Link({ label, id, address }: { label: string; id: string; address: string }) {
-  const field = useRef<HTMLInputElement>(null);
-  return (
-    <div class="field">
-      <label for={id}>{label}</label>
-      <div class="row">
-        <input ref={field} id={id} class="input" readOnly value={address} onFocus={({ currentTarget }) => currentTarget.select()} />
-        <button
-          type="button"
-          class="button"
-          aria-label={`${t("viewer.copy")}: ${label}`}
-          onClick={() => field.current && void copyField(field.current)}
-        >
-          {t("viewer.copy")}
-        </button>
-      </div>
-    </div>
   );
 }

@@ -9,8 +9,8 @@ import type { State } from "./connection.ts";
 import { Symbol } from "./symbols.tsx";
 import type { Viewer } from "./viewer.ts";
 
-const losses = { network: "viewer.lost", restart: "viewer.restart", exited: "viewer.exited" } as const;
-const rests = { asleep: "viewer.asleep", stopped: "viewer.stopped", idle: "viewer.idle", age: "viewer.age" } as const;
+const losses = { network: "viewer.lost", restart: "viewer.restart", exited: "viewer.exited", role: "viewer.role" } as const;
+const rests = { asleep: "viewer.asleep", stopped: "viewer.stopped", idle: "viewer.idle", age: "viewer.age", exited: "viewer.exited" } as const;
 
 /** The state in one sentence, for who hears it. */
 function sentence(viewer: Viewer, state: State): string {
@@ -35,15 +35,19 @@ function sentence(viewer: Viewer, state: State): string {
       return `${t("viewer.failed")}. ${state.details}`;
     case "unknown":
       return t("viewer.unknown.text", { uid: viewer.uid });
+    case "over":
+      return `${t(`viewer.over.${state.why}`)}. ${t("viewer.over.text")}`;
   }
 }
 
-const Launcher = () => (
-  <a class="button" href={address("")}>
-    <Symbol name="apps" />
-    {t("viewer.launcher")}
-  </a>
-);
+/** The way to the apps, for who is not here by a share. */
+const Launcher = ({ viewer }: { viewer: Viewer }) =>
+  viewer.share === undefined ? (
+    <a class="button" href={address("")}>
+      <Symbol name="apps" />
+      {t("viewer.launcher")}
+    </a>
+  ) : null;
 
 const Act = ({ label, onClick }: { label: MessageKey; onClick: () => void }) => (
   <button type="button" class="button primary" onClick={onClick}>
@@ -77,7 +81,7 @@ function Body({ viewer, state }: { viewer: Viewer; state: State }) {
       );
     case "starting":
       return (
-        <Card name={name} title={t("status.starting")} actions={<Launcher />}>
+        <Card name={name} title={t("status.starting")} actions={<Launcher viewer={viewer} />}>
           <ProgressBar progress={state.progress} />
         </Card>
       );
@@ -88,7 +92,7 @@ function Body({ viewer, state }: { viewer: Viewer; state: State }) {
           title={t("viewer.offered")}
           actions={
             <>
-              <Launcher />
+              <Launcher viewer={viewer} />
               <Act label="viewer.connect" onClick={() => viewer.start()} />
             </>
           }
@@ -101,7 +105,7 @@ function Body({ viewer, state }: { viewer: Viewer; state: State }) {
           title={t(losses[state.why])}
           actions={
             <>
-              <Launcher />
+              <Launcher viewer={viewer} />
               <Act label="viewer.now" onClick={() => viewer.hurry()} />
             </>
           }
@@ -119,7 +123,7 @@ function Body({ viewer, state }: { viewer: Viewer; state: State }) {
           title={t("viewer.blocked")}
           actions={
             <>
-              <Launcher />
+              <Launcher viewer={viewer} />
               <Act label="viewer.now" onClick={() => viewer.hurry()} />
             </>
           }
@@ -138,12 +142,17 @@ function Body({ viewer, state }: { viewer: Viewer; state: State }) {
           title={t(rests[state.why])}
           actions={
             <>
-              <Launcher />
-              <Act label="viewer.again" onClick={() => viewer.start()} />
+              <Launcher viewer={viewer} />
+              {viewer.share === undefined ? (
+                <Act label="viewer.again" onClick={() => viewer.start()} />
+              ) : (
+                <Act label="viewer.now" onClick={() => viewer.hurry()} />
+              )}
             </>
           }
         >
           {viewer.desktop.value?.home && <p>{t("viewer.asleep.text")}</p>}
+          {viewer.share !== undefined && <p>{t("viewer.asleep.guest")}</p>}
         </Card>
       );
     case "failed":
@@ -153,7 +162,7 @@ function Body({ viewer, state }: { viewer: Viewer; state: State }) {
           title={t("viewer.failed")}
           actions={
             <>
-              <Launcher />
+              <Launcher viewer={viewer} />
               <Act label="retry" onClick={() => viewer.start()} />
             </>
           }
@@ -168,8 +177,14 @@ function Body({ viewer, state }: { viewer: Viewer; state: State }) {
       );
     case "unknown":
       return (
-        <Card title={t("viewer.unknown")} actions={<Launcher />}>
+        <Card title={t("viewer.unknown")} actions={<Launcher viewer={viewer} />}>
           <p>{t("viewer.unknown.text", { uid: viewer.uid })}</p>
+        </Card>
+      );
+    case "over":
+      return (
+        <Card name={name} title={t(`viewer.over.${state.why}`)}>
+          <p>{t("viewer.over.text")}</p>
         </Card>
       );
   }

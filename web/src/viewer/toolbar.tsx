@@ -5,17 +5,20 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { address } from "../shared/base.ts";
+import { now } from "../shared/clock.ts";
 import { Confirmation } from "../shared/dialog.tsx";
+import { relativeTime } from "../shared/format.ts";
 import { Icon } from "../shared/icons.tsx";
-import { t } from "../shared/i18n.ts";
+import { language, t } from "../shared/i18n.ts";
 import { toast } from "../shared/toast.tsx";
 import { save } from "./copy.ts";
 import { FilesPanel } from "./files-panel.tsx";
 import { CHORD_TEXT, onChord, releaseKeys } from "./keyboard.ts";
-import { ClipboardPanel, DisplayPanel, KeysPanel, SharePanel } from "./panels.tsx";
+import { ClipboardPanel, DisplayPanel, KeysPanel } from "./panels.tsx";
 import { pictureName } from "./paths.ts";
+import { SharePanel } from "./share-panel.tsx";
 import { Symbol, type SymbolName } from "./symbols.tsx";
-import type { Viewer } from "./viewer.ts";
+import type { Rights, Viewer } from "./viewer.ts";
 
 export type PanelName = "display" | "clipboard" | "keys" | "files" | "share";
 
@@ -104,12 +107,19 @@ export function Toolbar({ viewer, onTouchKeyboard, touchKeyboard }: { viewer: Vi
     };
   }, [viewer]);
 
+  useEffect(() => {
+    if (shown) viewer.refresh();
+  }, [shown]);
+
   if (!connected) return null;
 
   const found = viewer.desktop.value;
   const { viewOnly } = viewer.settings;
+  const steers = viewer.steers.value;
+  const guest = viewer.share !== undefined;
+  const mayOnlyLook = viewer.rights.value.role === "view";
   const items: Item[] = [
-    { id: "launcher", label: t("viewer.launcher"), symbol: "apps", href: address("") },
+    ...(guest ? [] : [{ id: "launcher", label: t("viewer.launcher"), symbol: "apps", href: address("") } as const]),
     { id: "display", label: t("viewer.display"), symbol: "display", panel: "display" },
     {
       id: "clipboard",
@@ -118,8 +128,8 @@ export function Toolbar({ viewer, onTouchKeyboard, touchKeyboard }: { viewer: Vi
       panel: "clipboard",
       marked: viewer.held.value,
     },
-    ...(viewOnly.value ? [] : [{ id: "keys", label: t("viewer.keys"), symbol: "keys", panel: "keys" } as const]),
-    ...(touchKeyboard && !viewOnly.value
+    ...(steers ? [{ id: "keys", label: t("viewer.keys"), symbol: "keys", panel: "keys" } as const] : []),
+    ...(touchKeyboard && steers
       ? [{ id: "touch", label: t("viewer.keyboard"), symbol: "touch", act: onTouchKeyboard } as const]
       : []),
     ...(found?.home ? [{ id: "files", label: t("viewer.files"), symbol: "files", panel: "files" } as const] : []),
@@ -149,15 +159,23 @@ export function Toolbar({ viewer, onTouchKeyboard, touchKeyboard }: { viewer: Vi
           } as const,
         ]
       : []),
-    {
-      id: "view-only",
-      label: t("viewer.viewOnly"),
-      symbol: "eye",
-      pressed: viewOnly.value,
-      act: () => (viewOnly.value = !viewOnly.value),
-    },
-    { id: "share", label: t("viewer.share"), symbol: "share", panel: "share" },
-    { id: "stop", label: t("viewer.stop"), symbol: "stop", act: () => setStopping(true) },
+    ...(mayOnlyLook
+      ? []
+      : [
+          {
+            id: "view-only",
+            label: t("viewer.viewOnly"),
+            symbol: "eye",
+            pressed: viewOnly.value,
+            act: () => (viewOnly.value = !viewOnly.value),
+          } as const,
+        ]),
+    ...(guest
+      ? []
+      : [
+          { id: "share", label: t("viewer.share"), symbol: "share", panel: "share" } as const,
+          { id: "stop", label: t("viewer.stop"), symbol: "stop", act: () => setStopping(true) } as const,
+        ]),
   ];
   const current = Math.min(active, items.length - 1);
 
@@ -214,6 +232,7 @@ export function Toolbar({ viewer, onTouchKeyboard, touchKeyboard }: { viewer: Vi
             />
           ))}
         </div>
+        {found && <p class="about">{guest ? `${found.title} · ${rightsText(viewer.rights.value)}` : found.title}</p>}
         <p class="hint">{t("viewer.toolbar.hint", { keys: CHORD_TEXT })}</p>
       </div>
       {panel.value && <Panel key={panel.value} name={panel.value} viewer={viewer} onClose={closePanel} />}
@@ -231,6 +250,12 @@ export function Toolbar({ viewer, onTouchKeyboard, touchKeyboard }: { viewer: Vi
       )}
     </div>
   );
+}
+
+/** What a share gives, and for how long. */
+function rightsText({ role, expires }: Rights): string {
+  const text = t(`viewer.rights.${role}`);
+  return expires === undefined ? text : t("viewer.rights.until", { text, when: relativeTime(expires, now.value, language.value) });
 }
 
 function Tool({ item, tabIndex, onUse }: { item: Item; tabIndex: number; onUse: (event: MouseEvent) => void }) {
@@ -288,7 +313,7 @@ function Panel({ name, viewer, onClose }: { name: PanelName; viewer: Viewer; onC
 
 async function savePicture(viewer: Viewer): Promise<void> {
   const picture = await viewer.picture();
-  if (picture) save(picture, pictureName(viewer.desktop.value?.title ?? viewer.uid, new Date()));
+  if (picture) save(picture, pictureName(viewer.desktop.value?.title ?? "CoSage", new Date()));
 }
 
 async function toggleFullscreen(): Promise<void> {

@@ -2,22 +2,48 @@
 import { computed, effect, signal } from "@preact/signals";
 import type { Credentials } from "@novnc/novnc";
 
-import { ApiError, desktop as describe, ensure, stop, type Desktop } from "../shared/api.ts";
+import {
+  ApiError,
+  desktop as describe,
+  ensure,
+  shared,
+  stop,
+  type ClipboardDirection,
+  type Desktop,
+  type Role,
+} from "../shared/api.ts";
 import { address, base } from "../shared/base.ts";
 import { EventFeed } from "../shared/events.ts";
 import { streamAddress } from "../shared/stream.ts";
 import { delayBefore } from "./backoff.ts";
 import { Clipboard } from "./clipboard.ts";
-import { begin, step, type Effect, type Event, type Machine, type State } from "./connection.ts";
+import { begin, step, type Described, type Effect, type Event, type Machine, type State } from "./connection.ts";
 import { Uploads } from "./files.ts";
 import { Typist } from "./keysyms.ts";
-import type { Query } from "./query.ts";
+import type { Query, ResizeMode } from "./query.ts";
 import { Screen, type Look } from "./screen.ts";
 import { readSettings, type Settings } from "./settings.ts";
 import { Sound, type SoundState } from "./sound.ts";
 
 /** In these the service tells what happens; a connected viewer has its socket, and browsers have few connections for a host. */
 const LISTENING = new Set<State["name"]>(["starting", "asleep", "failed", "unknown"]);
+
+/** In these a share's address leads to the desktop, at once or soon. */
+const REACHABLE = new Set<Desktop["status"]>(["ready", "starting", "restarting"]);
+
+/** How this page comes to its desktop: by its name, with which everything can be had, or by a share's secret. */
+export type Way = { uid: string } | { share: string };
+
+/** What the page knows of its desktop; whoever came by a share knows less. */
+export type Seen = Pick<Desktop, "title" | "streams"> & Partial<Pick<Desktop, "home" | "picture">>;
+
+/** What the gateway lets this page do; it is the gateway that sees to it. */
+export interface Rights {
+  role: Role;
+  clipboard: ClipboardDirection;
+  /** When they end, if they do. */
+  expires?: string;
+}
 
 /** What a VNC server elsewhere wants to know. */
 export interface Question {
@@ -32,9 +58,23 @@ export interface Places {
 }
 
 export class Viewer {
+  /** Empty for a guest, who is not told it. */
   readonly uid: string;
+  /** The secret of the share by which this page came, as a guest. */
+  readonly share: string | undefined;
   readonly settings: Settings;
-  readonly desktop = signal<Desktop | undefined>(undefined);
+  readonly desktop = signal<Seen | undefined>(undefined);
+  /** What a guest's share gives, as far as is known. */
+  readonly rights = signal<Rights>({ role: "control", clipboard: "both" });
+  /** Whether there are ways to steer on the page: neither taken by the share nor unwanted. */
+  readonly steers = computed(() => this.rights.value.role === "control" && !this.settings.viewOnly.value);
+  /** Whether texts go to the desktop. */
+  readonly pastes = computed(() => this.steers.value && this.rights.value.clipboard === "both");
+  /** How the picture fits: who only looks on does not change the desktop's size. */
+  readonly resize = computed<ResizeMode>(() => {
+    const wanted = this.settings.resize.value;
+    return wanted === "remote" && this.rights.value.role === "view" ? "scale" : wanted;
+  });
   readonly state = computed<State>(() => this.#machine.value.state);
   /** Whether what is seen is the desktop as it is now. */
   readonly live = signal(false);
@@ -54,12 +94,13 @@ export class Viewer {
   readonly #query: Query;
   readonly #screen: Screen;
   readonly #sound: Sound;
-  readonly #machine = signal<Machine>(begin({ autoconnect: undefined, reconnect: true })[0]);
+  readonly #machine = signal<Machine>(begin({ autoconnect: undefined, reconnect: true, guest: false })[0]);
   #timer: ReturnType<typeof setTimeout> | undefined;
   #refusal: string | undefined;
 
-  constructor(uid: string, query: Query, { screen, last }: Places, onBell: () => void) {
-    this.uid = uid;
+  constructor(way: Way, query: Query, { screen, last }: Places, onBell: () => void) {
+    this.uid = "uid" in way ? way.uid : "";
+    this.share = "share" in way ? way.share : undefined;
     this.#query = query;
     this.settings = readSettings(query);
     this.#screen = new Screen(screen, last, this.#look(), {
@@ -78,12 +119,12 @@ export class Viewer {
       onSecurityFailure: (reason) => (this.#refusal = reason),
     });
     this.clipboard = new Clipboard({
-      onText: (text) => this.#screen.paste(text),
+      onText: (text) => this.pastes.value && this.#screen.paste(text),
       onHeld: (held) => (this.held.value = held),
     });
     this.typist = new Typist((keysym) => this.#screen.key(keysym));
     this.#sound = new Sound((state) => (this.sound.value = state));
-    this.uploads = new Uploads(uid, () => this.arrived.value++);
+    this.uploads = new Uploads(this.uid, () => this.arrived.value++);
 
     effect(() => this.#screen.show(this.#look()));
     effect(() => {
@@ -99,7 +140,7 @@ export class Viewer {
   /** Does what the page was opened for. `url` is where the desktop answers, when that is known. */
   begin(url?: string): void {
     const { autoconnect, reconnect } = this.#query;
-    const [machine, effects] = begin({ autoconnect, reconnect }, url);
+    const [machine, effects] = begin({ autoconnect, reconnect, guest: this.share !== undefined }, url);
     this.#machine.value = machine;
     effects.forEach((effect) => this.#perform(effect));
     // For its title and what it has; the picture does not wait for it.
@@ -119,6 +160,11 @@ export class Viewer {
   /** Tries again without waiting. */
   hurry(): void {
     this.#put({ type: "wake" });
+  }
+
+  /** Asks what a guest's share gives now: nobody tells a page that it was changed. */
+  refresh(): void {
+    if (this.share !== undefined) void this.#describe().catch(() => undefined);
   }
 
   stop(): Promise<void> {
@@ -176,9 +222,9 @@ export class Viewer {
   }
 
   #look(): Look {
-    const { resize, panning, quality, compression, viewOnly } = this.settings;
+    const { panning, quality, compression, viewOnly } = this.settings;
     return {
-      resize: resize.value,
+      resize: this.resize.value,
       panning: panning.value,
       quality: quality.value,
       compression: compression.value,
@@ -217,7 +263,13 @@ export class Viewer {
     }
   }
 
-  async #describe(): Promise<Desktop> {
+  async #describe(): Promise<Described> {
+    if (this.share !== undefined) {
+      const found = await shared(this.share);
+      this.desktop.value = found;
+      this.rights.value = found;
+      return REACHABLE.has(found.status) ? { ...found, url: `/stream/${this.share}` } : found;
+    }
     const found = await describe(this.uid);
     this.desktop.value = found;
     return found;
@@ -261,12 +313,13 @@ export class Viewer {
     this.clipped.value = false;
     this.typist.stop();
     this.#put({ type: "closed", code, reason });
-    if (this.state.value.name === "asleep") this.#sound.stop();
+    const { name } = this.state.value;
+    if (name === "asleep" || name === "over") this.#sound.stop();
   }
 
   /** Follows the service's events while they are all there is. */
   #listen(): void {
-    const wanted = computed(() => LISTENING.has(this.state.value.name));
+    const wanted = computed(() => this.share === undefined && LISTENING.has(this.state.value.name));
     effect(() => {
       if (!wanted.value) return undefined;
       const feed = new EventFeed(

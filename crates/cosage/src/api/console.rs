@@ -33,7 +33,7 @@ pub(super) async fn operations(headers: HeaderMap) -> Response {
     page("operations.html", &headers)
 }
 
-/// The same page for every desktop, known or not: it asks for itself.
+/// The same page for every desktop, known or not, and for every share: it asks for itself.
 pub(super) async fn viewer(headers: HeaderMap) -> Response {
     page("view.html", &headers)
 }

@@ -132,13 +132,13 @@ pub(super) struct DesktopBody<'a> {
     /// The catalogue's name of its app.
     app: &'a str,
     /// The app's name for people; `app` where the catalogue does not have it any more.
-    title: &'a str,
+    pub(super) title: &'a str,
     /// Its streams by name.
-    streams: Vec<&'a str>,
+    pub(super) streams: Vec<&'a str>,
     /// Whether it has a home, whose files can be read and written.
     home: bool,
     /// Where it is.
-    status: StatusWord,
+    pub(super) status: StatusWord,
     /// Since when it is there.
     #[schema(value_type = String, format = DateTime)]
     since: Timestamp,
@@ -171,7 +171,7 @@ pub(super) struct DesktopBody<'a> {
     /// Why what ran of it last is ending or has ended; absent while it starts or runs, and where that was before the
     /// service was started.
     #[serde(skip_serializing_if = "Option::is_none")]
-    ended: Option<EndWord>,
+    pub(super) ended: Option<EndWord>,
     /// Why its last start failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,

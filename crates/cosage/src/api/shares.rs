@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -12,9 +14,10 @@ use utoipa::ToSchema;
 
 use super::App;
 use super::body::JsonObject;
+use super::desktops::{self, EndWord, StatusWord};
 use super::error::{ApiError, ErrorBody};
 use super::params::{Part, UidPath};
-use crate::desktop::access::{Change, Share};
+use crate::desktop::access::{Change, Share, Token};
 use crate::desktop::rights::{Clipboard, Rights, Role};
 use crate::desktop::sharing::SharingError;
 
@@ -74,9 +77,34 @@ pub(super) struct ShareBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "/stream/9c1185a5c5e9fc54612808977ee8f548/vnc")]
     url: Option<String>,
+    /// Path of a page that shows that stream to people, and knows no other way to the desktop. The token is behind `#`,
+    /// so that it is in no request for the page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "/view/#share=9c1185a5c5e9fc54612808977ee8f548")]
+    page: Option<String>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     /// When it ends; absent when it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires: Option<Timestamp>,
+}
+
+/// What a share's address leads to. It does not tell the desktop's name, by which there is more to be had.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SharedBody<'a> {
+    /// The app's name for people.
+    title: &'a str,
+    /// Where the desktop is.
+    status: StatusWord,
+    /// Why what ran of it last is ending or has ended, as in the desktop's own description.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<EndWord>,
+    /// Its streams by name.
+    streams: Vec<&'a str>,
+    role: RoleWord,
+    clipboard: ClipboardWord,
+    /// When the share ends; absent when it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     expires: Option<Timestamp>,
@@ -109,9 +137,10 @@ pub(super) async fn create(
     };
     let rights = change.apply(Rights::default());
     let share = app.manager.share(&uid, rights, expires).await?;
-    let url = app.stream_url(share.token.reveal());
+    let token = share.token.reveal();
     let body = ShareBody {
-        url: Some(url),
+        url: Some(app.stream_url(token)),
+        page: Some(format!("/view/#share={token}")),
         ..describe(&share)
     };
     Ok((StatusCode::CREATED, Json(body)))
@@ -130,6 +159,39 @@ pub(super) async fn list(
 ) -> Result<Json<Vec<ShareBody>>, ApiError> {
     let shares = app.manager.shares(&uid)?;
     Ok(Json(shares.iter().map(describe).collect()))
+}
+
+/// What whoever has a share's address is told about it.
+///
+/// It starts nothing. A browser does not tell a page why a WebSocket was refused; this does.
+#[utoipa::path(get, path = "/stream/{token}", tag = "sharing",
+    params(("token" = String, Path, description = "The secret of the share's address")),
+    responses(
+        (status = 200, body = SharedBody),
+        (status = 404, description = "No such share: never, or not any more", body = ErrorBody),
+    ))]
+pub(super) async fn shown(
+    State(app): State<App>,
+    token: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    let token = token.ok().and_then(|Path(token)| Token::parse(&token));
+    let token = token.ok_or(SharingError::UnknownShare)?;
+    let share = app.manager.resolve(&token)?;
+    // Forgotten at this moment, and its shares with it.
+    let view = app.manager.view(&share.uid);
+    let view = view.ok_or(SharingError::UnknownShare)?;
+    let catalog = app.manager.catalog();
+    let desktop = desktops::describe(&app, &catalog, &view);
+    let body = SharedBody {
+        title: desktop.title,
+        status: desktop.status,
+        ended: desktop.ended,
+        streams: desktop.streams,
+        role: share.rights.role.into(),
+        clipboard: share.rights.clipboard.into(),
+        expires: share.expires,
+    };
+    Ok(Json(body).into_response())
 }
 
 /// Change what a share gives, also to those who have come by it.
@@ -174,6 +236,7 @@ fn describe(share: &Share) -> ShareBody {
         role: share.rights.role.into(),
         clipboard: share.rights.clipboard.into(),
         url: None,
+        page: None,
         created_at: share.created_at,
         expires: share.expires,
     }

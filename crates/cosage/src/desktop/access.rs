@@ -150,12 +150,12 @@ impl Change {
 }
 
 impl Access {
-    /// The desktop that a share's address leads to.
-    pub(super) fn resolve(&self, token: &Token) -> Option<Uid> {
+    /// The share that an address belongs to.
+    pub(super) fn resolve(&self, token: &Token) -> Option<Share> {
         let inner = self.lock();
         let (uid, id) = inner.tokens.get(token)?;
         let share = &inner.desktops.get(uid)?.shares.get(id)?.share;
-        (!share.has_expired(Timestamp::now())).then(|| uid.clone())
+        (!share.has_expired(Timestamp::now())).then(|| share.clone())
     }
 
     /// Enters a connection in the list for as long as its lease lives; `token` is the share it came by. `None` when the

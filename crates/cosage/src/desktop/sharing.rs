@@ -87,6 +87,15 @@ impl Manager {
         Ok(self.shared.access.shares(uid))
     }
 
+    /// The share that an address belongs to.
+    ///
+    /// # Errors
+    /// [`SharingError::UnknownShare`].
+    pub fn resolve(&self, token: &Token) -> Result<Share, SharingError> {
+        let share = self.shared.access.resolve(token);
+        share.ok_or(SharingError::UnknownShare)
+    }
+
     /// Changes what those may do who come, or have come, by a share.
     ///
     /// # Errors
@@ -172,14 +181,10 @@ impl Manager {
     /// # Errors
     /// See [`SharingError`].
     pub async fn acquire_shared(&self, token: &Token, stream: &str) -> Result<Lease, SharingError> {
-        let uid = self.shared.access.resolve(token);
-        let uid = uid.ok_or(SharingError::UnknownShare)?;
+        let Share { uid, .. } = self.resolve(token)?;
         let lease = self.lease(&uid, stream).await?;
         // It may have ended while its desktop was waited for.
-        self.shared
-            .access
-            .resolve(token)
-            .ok_or(SharingError::UnknownShare)?;
+        self.resolve(token)?;
         let lease = self.shared.access.admit(&uid, Some(token), stream, lease);
         lease.ok_or(SharingError::UnknownShare)
     }

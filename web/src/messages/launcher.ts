@@ -1,0 +1,80 @@
+// The launcher.
+import type { Message } from "../shared/text.ts";
+
+export const launcher = {
+  "launcher.heading": { en: "Desktop applications", de: "Desktop-Anwendungen", ja: "デスクトップアプリ" },
+  recent: { en: "Recent desktops", de: "Zuletzt benutzt", ja: "最近のデスクトップ" },
+  "recent.all": {
+    en: { one: "Show the one", other: "Show all {n}" },
+    de: { one: "Den einen zeigen", other: "Alle {n} zeigen" },
+    ja: { other: "{n} 件すべて表示" },
+  },
+  "recent.fewer": { en: "Show fewer", de: "Weniger zeigen", ja: "表示を減らす" },
+  apps: { en: "Apps", de: "Anwendungen", ja: "アプリ" },
+  "apps.search": { en: "Search apps", de: "Anwendungen suchen", ja: "アプリを検索" },
+  "apps.none": { en: "No app is like that.", de: "Keine Anwendung passt dazu.", ja: "該当するアプリがありません。" },
+  "app.unavailable": {
+    en: "Its image is not on this host yet.",
+    de: "Ihr Abbild ist noch nicht auf diesem Rechner.",
+    ja: "イメージがまだこのホストにありません。",
+  },
+  start: { en: "Start", de: "Starten", ja: "起動" },
+  "start.named": { en: "Start {name}", de: "{name} starten", ja: "{name} を起動" },
+  options: { en: "Options", de: "Optionen", ja: "オプション" },
+  "options.named": { en: "Options of {name}", de: "Optionen von {name}", ja: "{name} のオプション" },
+  "launch.title": { en: "Starting {title}", de: "{title} startet", ja: "{title} を起動しています" },
+  "launch.failed": { en: "{title} could not be started", de: "{title} konnte nicht starten", ja: "{title} を起動できませんでした" },
+  "launch.logs": { en: "Its last lines", de: "Die letzten Zeilen", ja: "最後の出力" },
+  "option.optional": { en: "(optional)", de: "(freiwillig)", ja: "(任意)" },
+  "option.default": { en: "As the app does", de: "Wie die Anwendung es macht", ja: "アプリの既定値" },
+  "option.add": { en: "Add an address", de: "Adresse hinzufügen", ja: "アドレスを追加" },
+  "option.remove": { en: "Remove address {n}", de: "Adresse {n} entfernen", ja: "アドレス {n} を削除" },
+  "option.required": { en: "This is needed.", de: "Das wird gebraucht.", ja: "入力が必要です。" },
+  "option.integer": { en: "This must be a whole number.", de: "Das muss eine ganze Zahl sein.", ja: "整数を入力してください。" },
+  "option.range": {
+    en: "A whole number from {min} to {max}.",
+    de: "Eine ganze Zahl von {min} bis {max}.",
+    ja: "{min} から {max} までの整数。",
+  },
+  "option.url": {
+    en: "An address begins with http:, https: or about:.",
+    de: "Eine Adresse beginnt mit http:, https: oder about:.",
+    ja: "アドレスは http:、https:、about: のいずれかで始まります。",
+  },
+  "option.host": {
+    en: "This must be a host name or an IP address.",
+    de: "Das muss ein Rechnername oder eine IP-Adresse sein.",
+    ja: "ホスト名か IP アドレスを入力してください。",
+  },
+  stop: { en: "Stop", de: "Beenden", ja: "停止" },
+  "stop.named": { en: "Stop {name}", de: "{name} beenden", ja: "{name} を停止" },
+  "stop.title": { en: "Stop {title}?", de: "{title} beenden?", ja: "{title} を停止しますか？" },
+  "stop.text": {
+    en: "What is not saved elsewhere is lost: it has no home. It can be started again.",
+    de: "Was nicht anderswo gespeichert ist, geht verloren: Er hat kein Heimverzeichnis. Er kann wieder gestartet werden.",
+    ja: "ホームがないため、他に保存していない内容は失われます。再び起動できます。",
+  },
+  "stop.text.home": {
+    en: "What is not saved in it is lost. Its home stays, and it can be started again.",
+    de: "Was darin nicht gespeichert ist, geht verloren. Sein Heimverzeichnis bleibt, und er kann wieder gestartet werden.",
+    ja: "保存していない内容は失われます。ホームは残り、再び起動できます。",
+  },
+  "stop.viewers": {
+    en: { one: "One person is looking at it now.", other: "{n} people are looking at it now." },
+    de: { one: "Gerade schaut jemand zu.", other: "Gerade schauen {n} Leute zu." },
+    ja: { other: "現在 {n} 人が閲覧しています。" },
+  },
+  delete: { en: "Delete", de: "Löschen", ja: "削除" },
+  "delete.named": { en: "Delete {name}", de: "{name} löschen", ja: "{name} を削除" },
+  "delete.title": { en: "Delete {title}?", de: "{title} löschen?", ja: "{title} を削除しますか？" },
+  "delete.text": {
+    en: "It is stopped and forgotten, and its last picture is deleted. This cannot be undone.",
+    de: "Er wird beendet und vergessen, sein letztes Bild gelöscht. Das lässt sich nicht zurücknehmen.",
+    ja: "停止され、記録と最後の画面が削除されます。元に戻せません。",
+  },
+  "delete.text.home": {
+    en: "It is stopped and forgotten, and its home is deleted with all files, settings and history in it. This cannot be undone.",
+    de: "Er wird beendet und vergessen, und sein Heimverzeichnis mit allen Dateien, Einstellungen und Verläufen gelöscht. Das lässt sich nicht zurücknehmen.",
+    ja: "停止され、ホームにあるファイル・設定・履歴がすべて削除されます。元に戻せません。",
+  },
+} satisfies Record<string, Message>;
