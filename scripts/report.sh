@@ -22,7 +22,8 @@ fail() {
 # The last line of a log that says anything, cut to a terminal's width.
 last_words() {
     [[ -s $1 ]] || return 0
-    tail -c 4000 "$1" | tr '\r' '\n' | sed 's/\x1b\[[0-9;]*[A-Za-z]//g' | grep -v '^[[:space:]]*$' | tail -n 1 | cut -c 1-160
+    # As text (-a) also where the cut went through a letter of several bytes.
+    tail -c 4000 "$1" | tr '\r' '\n' | sed 's/\x1b\[[0-9;]*[A-Za-z]//g' | grep -a -v '^[[:space:]]*$' | tail -n 1 | cut -c 1-160
 }
 
 # The jobs of `side_by_side` that still run, as process groups.

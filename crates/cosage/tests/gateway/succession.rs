@@ -10,6 +10,7 @@ use rfb::client::{Client as Vnc, Message as Answer, RESIZABLE, Rectangle, Sharin
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_websockets::{CloseCode, Message};
 
@@ -95,6 +96,34 @@ async fn seen(service: &Service, listener: &TcpListener) -> (Client, TcpStream) 
     (client, server)
 }
 
+/// A service, a viewer that has got its first picture, its server's end, and where the next server is to be.
+async fn scene() -> (Service, Client, TcpStream, TcpListener) {
+    scene_of(Arc::default()).await
+}
+
+/// The same, whose viewer may do what `standing` says.
+async fn scene_of(standing: Arc<Standing>) -> (Service, Client, TcpStream, TcpListener) {
+    let (first, address) = listener().await;
+    let service = Service::start(endpoint(address, Protocol::Rfb)).await;
+    service.hold(standing);
+    let (client, server) = seen(&service, &first).await;
+    (service, client, server, listener().await.0)
+}
+
+/// The server ends, and the engine says so; what is returned ends the next one, at the latest when it is dropped.
+fn crash(service: &Service, server: TcpStream, next: &TcpListener) -> Ended {
+    let ended = succeed(service, next);
+    drop(server);
+    service.end(EndReason::Exited);
+    ended
+}
+
+fn succeed(service: &Service, next: &TcpListener) -> Ended {
+    service.follow(endpoint(next.local_addr().unwrap(), Protocol::Rfb))
+}
+
+type Ended = watch::Sender<Option<EndReason>>;
+
 /// An update with one rectangle in Tight, with or without the head of its zlib stream.
 fn compressed(with_head: bool) -> Vec<u8> {
     let mut bytes = vec![0, 0, 0, 1, 0, 0, 0, 0, 0, 8, 0, 8, 0, 0, 0, 7];
@@ -110,16 +139,11 @@ fn compressed(with_head: bool) -> Vec<u8> {
 
 #[tokio::test]
 async fn another_server_goes_on_as_if_it_had_been_there_before() {
-    let (first, address) = listener().await;
-    let (second, next_address) = listener().await;
-    let service = Service::start(endpoint(address, Protocol::Rfb)).await;
-    let (mut client, server) = seen(&service, &first).await;
+    let (service, mut client, server, second) = scene().await;
     // Of this message only the beginning ever went anywhere, of the next only a part.
     send(&mut client, &[KEY.as_slice(), &KEY[..3]].concat()).await;
 
-    let ended = service.follow(endpoint(next_address, Protocol::Rfb));
-    drop(server);
-    service.end(EndReason::Exited);
+    let ended = crash(&service, server, &second);
     // Somebody comes to give it the size that the viewer had, and is not let in.
     drop(accept(&second).await);
     let (mut server, shared) = greeted(&second, (1024, 768)).await;
@@ -148,13 +172,8 @@ async fn another_server_goes_on_as_if_it_had_been_there_before() {
 
 #[tokio::test]
 async fn what_is_typed_meanwhile_goes_nowhere_and_what_is_wished_counts() {
-    let (first, address) = listener().await;
-    let (second, next_address) = listener().await;
-    let service = Service::start(endpoint(address, Protocol::Rfb)).await;
-    let (mut client, server) = seen(&service, &first).await;
-    let _lasting = service.follow(endpoint(next_address, Protocol::Rfb));
-    drop(server);
-    service.end(EndReason::Exited);
+    let (service, mut client, server, second) = scene().await;
+    let _lasting = crash(&service, server, &second);
     drop(accept(&second).await);
     let server = accept(&second).await;
     let fewer = [2, 0, 0, 1, 0, 0, 0, 7];
@@ -176,11 +195,8 @@ async fn a_viewer_in_the_middle_of_a_picture_is_told_that_the_desktop_ended() {
         0, 0, 0, 1, 0, 0, 0, 0, 0, 8, 0, 1, 0, 0, 0, 16, 0, 0, 0, 1, 0,
     ];
     for last_words in [&compressed(true)[..20], &zrle, &[77]] {
-        let (first, address) = listener().await;
-        let (second, next_address) = listener().await;
-        let service = Service::start(endpoint(address, Protocol::Rfb)).await;
-        let (mut client, mut server) = seen(&service, &first).await;
-        let _lasting = service.follow(endpoint(next_address, Protocol::Rfb));
+        let (service, mut client, mut server, second) = scene().await;
+        let _lasting = succeed(&service, &second);
         server.write_all(last_words).await.unwrap();
         drop(server);
         service.end(EndReason::Exited);
@@ -197,11 +213,8 @@ async fn a_viewer_in_the_middle_of_a_picture_is_told_that_the_desktop_ended() {
 
 #[tokio::test]
 async fn last_words_arrive_before_the_next_server_goes_on() {
-    let (first, address) = listener().await;
-    let (second, next_address) = listener().await;
-    let service = Service::start(endpoint(address, Protocol::Rfb)).await;
-    let (mut client, mut server) = seen(&service, &first).await;
-    let _lasting = service.follow(endpoint(next_address, Protocol::Rfb));
+    let (service, mut client, mut server, second) = scene().await;
+    let _lasting = succeed(&service, &second);
     // The engine is faster than the connection, which ends later.
     service.end(EndReason::Exited);
     server.write_all(&BELL).await.unwrap();
@@ -220,9 +233,7 @@ async fn last_words_arrive_before_the_next_server_goes_on() {
 
 #[tokio::test]
 async fn a_desktop_that_is_not_started_again_ends_its_viewers() {
-    let (first, address) = listener().await;
-    let service = Service::start(endpoint(address, Protocol::Rfb)).await;
-    let (mut client, server) = seen(&service, &first).await;
+    let (service, mut client, server, _) = scene().await;
     drop(server);
     service.end(EndReason::Exited);
     let (code, reason) = closed(&mut client).await;
@@ -234,13 +245,13 @@ async fn a_desktop_that_is_not_started_again_ends_its_viewers() {
 #[tokio::test]
 async fn a_viewer_who_has_just_come_gets_the_next_server() {
     let (first, address) = listener().await;
-    let (second, next_address) = listener().await;
+    let (second, _) = listener().await;
     let service = Service::start(endpoint(address, Protocol::Rfb)).await;
     let mut client = service.client().await;
     // It is in the middle of its handshake, and so is the gateway.
     read_payload(&mut client, 12).await;
     let server = accept(&first).await;
-    let _lasting = service.follow(endpoint(next_address, Protocol::Rfb));
+    let _lasting = succeed(&service, &second);
     service.end(EndReason::Exited);
     let story = async {
         tokio::join!(greeted(&second, (320, 200)), async {
@@ -262,19 +273,14 @@ async fn a_viewer_who_has_just_come_gets_the_next_server() {
 
 #[tokio::test]
 async fn what_nobody_can_answer_any_more_is_asked_again() {
-    let (first, address) = listener().await;
-    let (second, next_address) = listener().await;
-    let service = Service::start(endpoint(address, Protocol::Rfb)).await;
-    let (mut client, mut server) = seen(&service, &first).await;
+    let (service, mut client, mut server, second) = scene().await;
     let mut resize = vec![251, 0, 1, 0x44, 0, 210, 1, 0];
     resize.extend([0; 8]);
     resize.extend([1, 0x44, 0, 210, 0, 0, 0, 0]);
     let enable = [150, 1, 0, 0, 0, 0, 1, 0x40, 0, 200];
     send(&mut client, &[resize.as_slice(), &enable].concat()).await;
     expect(&mut server, &resize).await;
-    let _lasting = service.follow(endpoint(next_address, Protocol::Rfb));
-    drop(server);
-    service.end(EndReason::Exited);
+    let _lasting = crash(&service, server, &second);
     drop(accept(&second).await);
     let (mut server, _) = greeted(&second, (320, 200)).await;
     for said in [&SET_FORMAT[..], &ENCODINGS, &REQUEST, &enable, &resize] {
@@ -291,13 +297,8 @@ async fn what_nobody_can_answer_any_more_is_asked_again() {
 
 #[tokio::test]
 async fn a_next_server_that_says_nothing_is_given_up() {
-    let (first, address) = listener().await;
-    let (second, next_address) = listener().await;
-    let service = Service::start(endpoint(address, Protocol::Rfb)).await;
-    let (mut client, server) = seen(&service, &first).await;
-    let _lasting = service.follow(endpoint(next_address, Protocol::Rfb));
-    drop(server);
-    service.end(EndReason::Exited);
+    let (service, mut client, server, second) = scene().await;
+    let _lasting = crash(&service, server, &second);
     let silent = async {
         let mut connections = Vec::new();
         loop {
@@ -317,13 +318,8 @@ async fn a_next_server_that_says_nothing_is_given_up() {
 
 #[tokio::test]
 async fn pictures_that_cannot_be_told_from_those_before_end_the_viewer() {
-    let (first, address) = listener().await;
-    let (second, next_address) = listener().await;
-    let service = Service::start(endpoint(address, Protocol::Rfb)).await;
-    let (mut client, server) = seen(&service, &first).await;
-    let _lasting = service.follow(endpoint(next_address, Protocol::Rfb));
-    drop(server);
-    service.end(EndReason::Exited);
+    let (service, mut client, server, second) = scene().await;
+    let _lasting = crash(&service, server, &second);
     drop(accept(&second).await);
     let (mut server, _) = greeted(&second, (320, 200)).await;
     // Hextile, after which nobody knows where Tight's next stream begins.
@@ -336,13 +332,8 @@ async fn pictures_that_cannot_be_told_from_those_before_end_the_viewer() {
 
 #[tokio::test]
 async fn a_viewer_who_leaves_meanwhile_holds_nothing() {
-    let (first, address) = listener().await;
-    let (second, next_address) = listener().await;
-    let service = Service::start(endpoint(address, Protocol::Rfb)).await;
-    let (client, server) = seen(&service, &first).await;
-    let _lasting = service.follow(endpoint(next_address, Protocol::Rfb));
-    drop(server);
-    service.end(EndReason::Exited);
+    let (service, client, server, second) = scene().await;
+    let _lasting = crash(&service, server, &second);
     // It is greeted by nobody, and the viewer goes.
     let silent = accept(&second).await;
     drop(client);
@@ -352,15 +343,9 @@ async fn a_viewer_who_leaves_meanwhile_holds_nothing() {
 
 #[tokio::test]
 async fn who_only_looked_on_goes_on_looking_only() {
-    let (first, address) = listener().await;
-    let (second, next_address) = listener().await;
-    let service = Service::start(endpoint(address, Protocol::Rfb)).await;
     let standing = Arc::new(Standing::new(Rights::of(Role::View)));
-    service.hold(Arc::clone(&standing));
-    let (mut client, server) = seen(&service, &first).await;
-    let _lasting = service.follow(endpoint(next_address, Protocol::Rfb));
-    drop(server);
-    service.end(EndReason::Exited);
+    let (service, mut client, server, second) = scene_of(Arc::clone(&standing)).await;
+    let _lasting = crash(&service, server, &second);
     let (mut server, _) = greeted(&second, (640, 480)).await;
     expect(&mut server, &SET_FORMAT).await;
     expect(&mut server, &ENCODINGS).await;
