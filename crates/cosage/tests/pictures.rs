@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use cosage::engine::fake::{COLOUR, HEIGHT, Painting, WIDTH};
 use futures_util::future::join_all;
+use futures_util::{SinkExt, StreamExt};
 use image::RgbImage;
 use reqwest::header::{HeaderMap, HeaderName};
 use reqwest::{Method, StatusCode};
 use support::{Options, Reply, Running, World};
+use tokio_websockets::Message;
 
 async fn service() -> (World, Running) {
     let world = World::new();
@@ -218,7 +220,13 @@ async fn a_picture_is_kept_when_the_last_viewer_leaves() {
 async fn a_picture_is_kept_while_somebody_looks() {
     let (world, service) = service().await;
     let url = service.ensure("a", "desk").await;
-    let _viewer = service.open(&url).await.unwrap();
+    let mut viewer = service.open(&url).await.unwrap();
+    // Through its handshake, for which it has no longer than the desktop until its picture is taken.
+    for said in [&b"RFB 003.008\n"[..], &[1], &[1]] {
+        viewer.next().await.unwrap().unwrap();
+        viewer.send(Message::binary(said)).await.unwrap();
+    }
+    viewer.next().await.unwrap().unwrap();
     service
         .wait_until("a", |desktop| desktop["viewers"] == 1)
         .await;

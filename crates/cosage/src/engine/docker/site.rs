@@ -203,21 +203,38 @@ impl Docker {
                 .and_then(|created| created.parse::<Timestamp>().ok());
             (created, network.id.clone())
         });
-        let docker = self.client.get()?;
-        for network in networks.iter().skip(1) {
-            let ours = network
-                .labels
-                .as_ref()
-                .is_some_and(|labels| labels.contains_key(labels::NETWORK));
-            if let (true, Some(id)) = (ours, &network.id) {
-                match limited(ORDER_LIMIT, docker.remove_network(id)).await {
-                    Ok(()) => {}
-                    Err(error) if sort(&error) == Refusal::NetworkMissing => {}
-                    Err(error) => return Err(self.client.explain(error)),
+        let mut ids = networks.iter().filter_map(|network| {
+            let labels = network.labels.as_ref();
+            let ours = labels.is_some_and(|labels| labels.contains_key(labels::NETWORK));
+            Some((network.id.as_deref()?, ours))
+        });
+        let Some((mut kept, mut kept_is_ours)) = ids.next() else {
+            return Ok(());
+        };
+        for (id, ours) in ids.filter(|(_, ours)| *ours) {
+            if self.remove_network(id).await? == Removal::InUse {
+                // A service that did not see the older one yet has a desktop on it already.
+                if kept_is_ours {
+                    self.remove_network(kept).await?;
                 }
+                (kept, kept_is_ours) = (id, ours);
             }
         }
         Ok(())
+    }
+
+    async fn remove_network(&self, id: &str) -> Result<Removal, EngineError> {
+        let docker = self.client.get()?;
+        match limited(ORDER_LIMIT, docker.remove_network(id)).await {
+            Ok(()) => Ok(Removal::Done),
+            Err(error) if sort(&error) == Refusal::NetworkMissing => Ok(Removal::Done),
+            Err(bollard::errors::Error::DockerResponseServerError { message, .. })
+                if message.contains("active endpoints") =>
+            {
+                Ok(Removal::InUse)
+            }
+            Err(error) => Err(self.client.explain(error)),
+        }
     }
 
     async fn networks(&self, name: &str) -> Result<Vec<Network>, EngineError> {
@@ -232,6 +249,15 @@ impl Docker {
         networks.retain(|network| network.name.as_deref() == Some(name));
         Ok(networks)
     }
+}
+
+/// What came of removing a network.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Removal {
+    /// It is not there.
+    Done,
+    /// A container is on it.
+    InUse,
 }
 
 fn is_isolated(network: &Network) -> bool {
