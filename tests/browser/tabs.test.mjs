@@ -201,8 +201,12 @@ describe("Firefox's tabs", () => {
     const any = (colours) => colours.some((colour) => window.viewer.size().width && window.viewer.share(colour, 24) > 0.5);
     await viewer.until("one of the pages", any, names.map(pixels), 60);
     await viewer.page.locator("canvas").focus();
-    await viewer.page.keyboard.press("Alt+1");
-    await viewer.filled(pixels(names[0]), 0.5);
+    // Firefox asks the page whether it wants Alt+1, and handles other keys meanwhile: when the first tab was selected already,
+    // nothing would tell that it is done. So another one comes before it.
+    for (const place of [2, 1]) {
+      await viewer.page.keyboard.press(`Alt+${place}`);
+      await viewer.filled(pixels(names[place - 1]), 0.5);
+    }
   }
 
   /** The desktop is back with these tabs, and with what the site has left in the profile. */
