@@ -13,7 +13,8 @@ describe("the viewer of Firefox", () => {
   let service, browser, site;
 
   before(async () => {
-    [browser, site] = await Promise.all([startBrowser(), startSite()]);
+    browser = await startBrowser();
+    site = await startSite();
     service = await startService("viewer-firefox");
     await service.open("reader", { vm: "firefox", env: { FIREFOX_URLS: [site.url(blue.name)], FIREFOX_THEME: 1 } });
   });

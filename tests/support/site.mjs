@@ -49,7 +49,8 @@ export async function startSite() {
     }
     response.writeHead(200, { "Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store" }).end(page(colour));
   });
-  const network = `${runName}-site`;
+  // Other files of the same run have sites of their own.
+  const network = `${runName}-site-${process.pid}`;
   const address = await hostAddress(network);
   server.listen(0, address);
   await once(server, "listening");
