@@ -96,8 +96,6 @@ export function AppCard(props: { app: App; onStart: () => void; onOptions: () =>
           type="button"
           class="button primary"
           aria-label={t("start.named", { name: app.title })}
-          onPointerEnter={fetchViewer}
-          onFocus={fetchViewer}
           onClick={mustAsk ? props.onOptions : props.onStart}
         >
           <Icon name="open" /> {t("start")}

@@ -107,7 +107,7 @@ export function LaunchDialog(props: {
   };
   return (
     <Dialog
-      kind="brief"
+      kind={problem ? "dialog" : "brief"}
       title={t(problem ? "launch.failed" : "launch.title", { title: props.title })}
       lead={props.app && <AppIcon app={props.app} />}
       onClose={leave}

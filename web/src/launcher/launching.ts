@@ -11,11 +11,11 @@ export type Subject = { app: App; environment: Environment } | { desktop: Deskto
 export class Launching {
   readonly uid: string;
   readonly problem = signal<ApiError | undefined>(undefined);
-  readonly #subject: Subject;
+  readonly subject: Subject;
   #call = new AbortController();
 
   constructor(subject: Subject) {
-    this.#subject = subject;
+    this.subject = subject;
     // A name of our own, so that the service's events can be followed before its answer is there.
     this.uid = "desktop" in subject ? subject.desktop.uid : newUid();
     void this.start();
@@ -25,10 +25,12 @@ export class Launching {
   async start(): Promise<void> {
     this.problem.value = undefined;
     this.#call = new AbortController();
-    fetchViewer();
-    const request = "app" in this.#subject ? { vm: this.#subject.app.name, env: this.#subject.environment } : {};
+    const request = "app" in this.subject ? { vm: this.subject.app.name, env: this.subject.environment } : {};
     try {
-      const { url } = await ensure(this.uid, request, this.#call.signal);
+      const answer = ensure(this.uid, request, this.#call.signal);
+      // After the call, which would have to wait until the viewer's script was read.
+      fetchViewer();
+      const { url } = await answer;
       await go(this.uid, url);
     } catch (error) {
       if (error instanceof ApiError) this.problem.value = error;
@@ -45,7 +47,7 @@ export class Launching {
   async cancel(): Promise<void> {
     this.#call.abort();
     try {
-      await stop(this.uid, { forget: "app" in this.#subject });
+      await stop(this.uid, { forget: "app" in this.subject });
     } catch (error) {
       // It was not even made.
       if (!(error instanceof ApiError && error.status === 404)) throw error;

@@ -115,7 +115,11 @@ function Dialogs() {
 }
 
 function Recent() {
-  const all = desktops.all.value && recent(desktops.all.value.values());
+  const now = open.value;
+  // What is being started has the dialog, and its card would push the others away from under the pointer.
+  const starting = now?.kind === "launch" && "app" in now.launching.subject ? now.launching.uid : undefined;
+  const known = desktops.all.value && recent(desktops.all.value.values());
+  const all = known?.filter(({ uid }) => uid !== starting);
   if (!all?.length) return null;
   const shown = showAll.value ? all : all.slice(0, few);
   return (

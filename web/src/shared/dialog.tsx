@@ -5,6 +5,9 @@ import { useEffect, useId, useRef } from "preact/hooks";
 import { Icon } from "./icons.tsx";
 import { t } from "./i18n.ts";
 
+/** What is over sooner, in milliseconds, is not worth a flash. */
+const briefly = 300;
+
 export interface DialogProps {
   title: string;
   /** A drawer stands at the side and is as high as the window; a brief dialog is often closed before it is worth being seen. */
@@ -26,11 +29,19 @@ export function Dialog({ title, kind = "dialog", focus = "title", lead, onClose,
   const heading = useId();
   useEffect(() => {
     const opener = document.activeElement;
-    dialog.current?.showModal();
     return () => {
       if (opener instanceof HTMLElement) opener.focus();
     };
   }, []);
+  useEffect(() => {
+    const show = () => {
+      if (!dialog.current?.open) dialog.current?.showModal();
+    };
+    if (kind !== "brief") return show();
+    // Not even painted before: the machine may be busy with what the dialog is about.
+    const timer = setTimeout(show, briefly);
+    return () => clearTimeout(timer);
+  }, [kind]);
   return (
     <dialog
       ref={dialog}

@@ -1,5 +1,5 @@
 // The viewer's page: the screen, and what lies over it.
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
 import { t } from "../shared/i18n.ts";
 import { toast, Toasts } from "../shared/toast.tsx";
@@ -22,7 +22,8 @@ export function ViewerPage({ way, query, url }: { way: Way; query: Query; url: s
   const [viewer, setViewer] = useState<Viewer>();
   const [typing, setTyping] = useState(false);
 
-  useEffect(() => {
+  // Before anything is painted: the way to the desktop's picture is longer than that.
+  useLayoutEffect(() => {
     if (!screen.current || !last.current || !field.current) return;
     const page = screen.current;
     const viewer = new Viewer(way, query, { screen: page, last: last.current }, ring);
