@@ -22,6 +22,17 @@ start = "3s"
 port = 5999
 protocol = "rfb"
 
+[app.patient]
+title = "Patient"
+description = "Never answers, and takes its time."
+image = "cosage/tiny:latest"
+pull = "never"
+start = "120s"
+
+[app.patient.stream.vnc]
+port = 5999
+protocol = "rfb"
+
 [app.options]
 title = "Options"
 description = "Has an option of every kind."
@@ -243,7 +254,7 @@ describe("the launcher", () => {
       uid = route.request().url().split("/").at(-1);
       await route.continue();
     });
-    await page.getByRole("button", { name: "Start Firefox" }).click();
+    await page.getByRole("button", { name: "Start Patient" }).click();
     await until("the desktop is known", async () => uid && (await service.call("GET", `/api/vm/${uid}`)).status === 200);
     await page.getByRole("dialog").getByRole("button", { name: "Cancel" }).click();
     await until("it is gone", async () => (await service.call("GET", `/api/vm/${uid}`)).status === 404);
