@@ -5,26 +5,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 
+import { keeper } from "../support/apps.mjs";
 import { docker, removeAll, runName } from "../support/docker.mjs";
 import { run } from "../support/front.mjs";
 import { repository, startService } from "../support/service.mjs";
 import { until } from "../support/wait.mjs";
-
-const catalog = `
-[app.keeper]
-title = "A tiny desktop with a home"
-description = "For files."
-image = "cosage/tiny:latest"
-pull = "never"
-home = "/home/user"
-password = true
-memory = "256MiB"
-sandbox = "user-namespaces"
-
-[app.keeper.stream.vnc]
-port = 5900
-protocol = "rfb"
-`;
 
 describe("a backup", () => {
   let directory, data, saved, service;
@@ -34,7 +19,7 @@ describe("a backup", () => {
   before(async () => {
     directory = await mkdtemp(join(tmpdir(), `${runName}-backup-`));
     [data, saved] = [join(directory, "data"), join(directory, "saved")];
-    service = await startService("backup", { settings: { COSAGE_DATA_DIR: data }, catalog });
+    service = await startService("backup", { settings: { COSAGE_DATA_DIR: data }, catalog: keeper });
   });
 
   after(async () => {

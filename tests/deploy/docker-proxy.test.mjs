@@ -2,27 +2,12 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 
+import { keeper } from "../support/apps.mjs";
 import { docker, runName } from "../support/docker.mjs";
 import { run, startDockerProxy } from "../support/front.mjs";
 import { call, stream } from "../support/http.mjs";
 import { repository, startService } from "../support/service.mjs";
 import { until } from "../support/wait.mjs";
-
-const catalog = `
-[app.keeper]
-title = "A tiny desktop with a home"
-description = "For files."
-image = "cosage/tiny:latest"
-pull = "never"
-home = "/home/user"
-password = true
-memory = "256MiB"
-sandbox = "user-namespaces"
-
-[app.keeper.stream.vnc]
-port = 5900
-protocol = "rfb"
-`;
 
 describe("the proxy in front of Docker's socket", () => {
   let proxy;
@@ -58,7 +43,7 @@ describe("the proxy in front of Docker's socket", () => {
   it("lets a whole service work", { timeout: 120_000 }, async () => {
     const service = await startService("docker-proxy", {
       settings: { DOCKER_HOST: `unix://${proxy.socket}` },
-      catalog,
+      catalog: keeper,
     });
     try {
       await service.open("kept", { vm: "keeper" });

@@ -3,28 +3,13 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 
+import { keeper } from "../support/apps.mjs";
 import { startBrowser } from "../support/browser.mjs";
 import { makeCertificate } from "../support/certificate.mjs";
 import { anyCertificate, replaced, run, startCaddy, startNginxWithTls } from "../support/front.mjs";
 import { call, stream, webSocket } from "../support/http.mjs";
 import { startService } from "../support/service.mjs";
 import { openViewer } from "../support/viewer.mjs";
-
-const catalog = `
-[app.keeper]
-title = "A tiny desktop with a home"
-description = "For uploads."
-image = "cosage/tiny:latest"
-pull = "never"
-home = "/home/user"
-password = true
-memory = "256MiB"
-sandbox = "user-namespaces"
-
-[app.keeper.stream.vnc]
-port = 5900
-protocol = "rfb"
-`;
 
 const RFB_VERSION = "RFB 003.008\n";
 
@@ -59,7 +44,7 @@ describe("behind TLS", () => {
   before(async () => {
     certificate = await makeCertificate("localhost");
     browser = await startBrowser();
-    service = await startService("tls", { settings: { COSAGE_STREAM_LISTEN: "off", COSAGE_PING_INTERVAL: "1s" }, catalog });
+    service = await startService("tls", { settings: { COSAGE_STREAM_LISTEN: "off", COSAGE_PING_INTERVAL: "1s" }, catalog: keeper });
   });
 
   after(async () => {
