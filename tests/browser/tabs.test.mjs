@@ -198,7 +198,7 @@ describe("Firefox's tabs", () => {
 
   /** Selects the first tab, whichever is selected, and waits until it is seen. */
   async function selectFirst(viewer, ...names) {
-    const any = (colours) => colours.some((colour) => window.viewer.size().width && window.viewer.share(colour, 24) > 0.5);
+    const any = (colours) => colours.some((colour) => window.viewer.share(colour, 24) > 0.5);
     await viewer.until("one of the pages", any, names.map(pixels), 60);
     await viewer.page.locator("canvas").focus();
     // Firefox asks the page whether it wants Alt+1, and handles other keys meanwhile: when the first tab was selected already,
@@ -231,6 +231,27 @@ describe("Firefox's tabs", () => {
     forget();
     const viewer = await restored("blue", "red");
     await openTab(viewer, "green");
+    await told("blue", "red", "green");
+    await viewer.close();
+  });
+
+  it("are all told while one of them is on its way", async () => {
+    await idle();
+    forget();
+    const viewer = await look();
+    await told("blue", "red", "green");
+    // The one that was selected last is selected again.
+    await viewer.filled(pixels("green"), 0.5, 60);
+    // Nobody has looked at the first one since the start, so it is fetched when it is selected.
+    const page = site.hold(colours.blue);
+    await viewer.page.locator("canvas").focus();
+    await viewer.page.keyboard.press("Alt+1");
+    await page.asked;
+    await viewer.page.keyboard.press("Control+t");
+    const opened = JSON.stringify([...["blue", "red", "green"].map(url), "about:newtab"]);
+    await sage3.value("all tabs and a new one", uid, "state.urls", (urls) => JSON.stringify(urls) === opened);
+    page.release();
+    await viewer.page.keyboard.press("Control+w");
     await told("blue", "red", "green");
     await viewer.close();
   });

@@ -33,6 +33,7 @@ function page(colour) {
 export async function startSite() {
   const reports = [];
   const arrived = new EventEmitter();
+  const holds = new Map();
   const server = createServer(async (request, response) => {
     if (request.method === "POST" && request.url === "/report") {
       let body = "";
@@ -47,6 +48,7 @@ export async function startSite() {
       response.writeHead(404).end();
       return;
     }
+    await holds.get(colour)?.();
     response.writeHead(200, { "Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store" }).end(page(colour));
   });
   // Other files of the same run have sites of their own.
@@ -57,6 +59,18 @@ export async function startSite() {
 
   return {
     url: (colour) => `http://${address}:${server.address().port}/${colour}`,
+
+    /** Answers the next request for a page no sooner than `release` is called; `asked` is when it has come. */
+    hold(colour) {
+      const steps = new EventEmitter();
+      const released = once(steps, "release");
+      holds.set(colour, () => {
+        holds.delete(colour);
+        steps.emit("asked");
+        return released;
+      });
+      return { asked: once(steps, "asked"), release: () => steps.emit("release") };
+    },
 
     /** Forgets what was reported so far. */
     forget() {

@@ -34,6 +34,10 @@ use crate::webhook::Webhooks;
 /// that is slower is compared with when it answers.
 const FIRST_COMPARISON: Duration = Duration::from_secs(5);
 
+/// How long desktops that were found running may hold up the start of the service until they answer. Until
+/// then they look as if nothing of them ran, to clients that ask once only.
+const FIRST_ADOPTIONS: Duration = Duration::from_secs(2);
+
 /// Everything a service is put together from.
 pub struct Service {
     /// What runs instances.
@@ -113,6 +117,9 @@ pub async fn run(
         Ok(Err(_)) | Err(_) => tracing::error!("starting without the container engine"),
     }
     let watcher = tokio::spawn(reconcile::watch(manager.clone()));
+    if timeout(FIRST_ADOPTIONS, manager.adopted()).await.is_err() {
+        tracing::warn!("starting while desktops that run do not answer yet");
+    }
     let webhooks = service.webhooks;
     let callbacks = if webhooks.want(Kind::Report) {
         service.callbacks.with_events(manager.clone())

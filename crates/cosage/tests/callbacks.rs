@@ -16,6 +16,7 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::put;
+use cosage::engine::fake::Power;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use support::{Options, Reply, Running, World, port_range};
@@ -125,6 +126,8 @@ async fn only_the_desktops_own_container_reports_for_it() {
     let (world, (listener, address)) = (World::new(), listener().await);
     let sage3 = Sage3::new();
     sage3.serve(listener).await;
+    // So that adoption takes its time.
+    world.control().set_banner_delay(Duration::from_millis(300));
     let ports = port_range(50);
     let service = service_on(&world, address, ports.clone()).await;
     service.ensure("a", "teller").await;
@@ -156,15 +159,52 @@ async fn only_the_desktops_own_container_reports_for_it() {
     // The secret outlives the service, and not the instance.
     service.crash().await;
     let service = service_on(&world, address, ports).await;
-    service
-        .wait_until("a", |desktop| desktop["status"] == "ready")
-        .await;
     assert_eq!(report(&service, &path, &urls).await.status, 202);
     service.delete("/api/vm/a").await;
     service
         .wait_until("a", |desktop| desktop["status"] == "asleep")
         .await;
     assert_eq!(report(&service, &path, &urls).await.status, 403);
+}
+
+#[tokio::test]
+async fn who_reports_before_its_secret_can_be_known_is_to_do_so_again() {
+    let (world, (listener, address)) = (World::new(), listener().await);
+    let sage3 = Sage3::new();
+    sage3.serve(listener).await;
+    let ports = port_range(50);
+    let service = service_on(&world, address, ports.clone()).await;
+    let note = json!({"state.note": 1});
+    let assert_too_early = |reply: Reply| {
+        assert_eq!(reply.status, 503);
+        assert_eq!(reply.json["code"], "not_known_yet");
+        assert!(reply.headers.contains_key("retry-after"));
+    };
+
+    // The application is faster than the VNC server.
+    world.control().set_banner_delay(Duration::from_millis(700));
+    let starts = service.ensure("a", "teller");
+    let reports = async {
+        service
+            .wait_until("a", |desktop| desktop["progress"]["step"] == "waiting")
+            .await;
+        let path = callback_path(&world);
+        assert_too_early(report(&service, &path, &note).await);
+        path
+    };
+    let (_, path) = tokio::join!(starts, reports);
+    assert_eq!(report(&service, &path, &note).await.status, 202);
+
+    // The service is faster than the engine.
+    service.crash().await;
+    world.control().set_power(Power::Down);
+    let service = service_on(&world, address, ports).await;
+    assert_too_early(report(&service, &path, &note).await);
+    world.control().set_power(Power::Up);
+    service
+        .wait_until("a", |desktop| desktop["status"] == "ready")
+        .await;
+    assert_eq!(report(&service, &path, &note).await.status, 202);
 }
 
 #[tokio::test]

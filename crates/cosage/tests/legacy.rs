@@ -22,6 +22,7 @@ use reqwest::Method;
 use serde_json::Value;
 use sse::Listening;
 use support::{Options, Running, Socket, World, port_range};
+use tokio::time::timeout;
 use tokio_websockets::CloseCode;
 
 const APPS: &str = r#"
@@ -337,28 +338,29 @@ async fn an_old_image_that_ends_when_nobody_looks_went_idle() {
 }
 
 #[tokio::test]
-async fn one_that_ends_while_it_is_adopted_went_idle_or_is_started_for_whoever_waits() {
+async fn one_that_ends_while_it_is_adopted_went_idle_and_is_started_for_whoever_asks() {
     for somebody_waits in [false, true] {
         let world = World::new();
-        // Long enough for it to be seen on its way, and no longer than a handshake may take.
+        // Long enough for it to end before it answers, and no longer than a handshake may take.
         world.control().set_banner_delay(Duration::from_millis(700));
         leave_since(&world, "collab-vm-wall", 60, "60").await;
         world.control().set_banner_delay(Duration::ZERO);
         let service = adopting(&world).await;
-        service
-            .wait_until("wall", |desktop| desktop["status"] == "starting")
-            .await;
-        if somebody_waits {
-            let ended = async {
-                // The request is on its way, or there already.
-                tokio::task::yield_now().await;
-                world.control().end_stranger("collab-vm-wall");
+        let ends_while_it_is_adopted = async {
+            let adopted = async {
+                while world.control().running().is_empty() {
+                    tokio::task::yield_now().await;
+                }
             };
-            let (url, ()) = tokio::join!(service.ensure("wall", "old"), ended);
+            timeout(Duration::from_secs(10), adopted).await.unwrap();
+            world.control().end_stranger("collab-vm-wall");
+        };
+        if somebody_waits {
+            let (url, ()) = tokio::join!(service.ensure("wall", "old"), ends_while_it_is_adopted);
             look(&service, &url).await;
             assert_eq!(world.control().starts(), 1);
         } else {
-            world.control().end_stranger("collab-vm-wall");
+            ends_while_it_is_adopted.await;
             assert_eq!(asleep(&service, "wall").await["ended"], "idle");
             assert_eq!(world.control().starts(), 0);
         }

@@ -1,8 +1,12 @@
 // Eyes of a page that embeds noVNC: functions by which a test looks at what a person would see.
 
-/** Looks at a canvas. */
+/** Looks at a canvas; one that has no size yet, as before the desktop has said its own, has nothing on it. */
 export function eyesOn(canvas) {
-  const pixels = () => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  const pixels = () => {
+    const { width, height } = canvas;
+    return width && height ? canvas.getContext("2d").getImageData(0, 0, width, height).data : [];
+  };
+  const shareOf = (data, hits) => (data.length ? hits / (data.length / 4) : 0);
   return {
     size: () => ({ width: canvas.width, height: canvas.height }),
     pixel: (x, y) => [...canvas.getContext("2d").getImageData(x, y, 1, 1).data.slice(0, 3)],
@@ -14,7 +18,7 @@ export function eyesOn(canvas) {
       for (let at = 0; at < data.length; at += 4) {
         if (colour.every((value, channel) => Math.abs(data[at + channel] - value) <= tolerance)) hits += 1;
       }
-      return hits / (data.length / 4);
+      return shareOf(data, hits);
     },
 
     /** How many different colours are on the screen, when each channel is cut to its upper 5 bits. */
@@ -37,7 +41,7 @@ export function eyesOn(canvas) {
         const high = Math.max(red, green, blue);
         if (high - low <= 12 && low >= darkest && high <= brightest) hits += 1;
       }
-      return hits / (data.length / 4);
+      return shareOf(data, hits);
     },
   };
 }

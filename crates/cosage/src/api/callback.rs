@@ -45,7 +45,7 @@ pub(super) struct Proof {
         (status = 404, description = "No such desktop", body = ErrorBody),
         (status = 413, description = "Larger than 4 MiB", body = ErrorBody),
         (status = 415, description = "Not declared as application/json", body = ErrorBody),
-        (status = 503, description = "Too many reports wait", body = ErrorBody),
+        (status = 503, description = "Too many reports wait, or it is not known yet what the desktop's secret is", body = ErrorBody),
     ))]
 pub(super) async fn report(
     State(app): State<App>,
@@ -56,12 +56,8 @@ pub(super) async fn report(
     let Some(view) = app.manager.view(&uid) else {
         return Err(DesktopError::UnknownDesktop(uid).into());
     };
-    if !comes_from(&app, &view, proof.secret.as_deref()) {
-        return Err(ApiError::new(
-            StatusCode::FORBIDDEN,
-            "wrong_secret",
-            "only the desktop's own container may report for it, with all of its CALLBACK_URL; an operator allows an old image to do without by legacy_callbacks = true in the catalogue",
-        ));
+    if !may_do_without_secret(&app, &view) {
+        require_secret(&app, &view, proof.secret.as_deref())?;
     }
     let body = read_json(request, REPORT_MAX).await?;
     require_object::<Map<String, Value>>(&body)?;
@@ -78,14 +74,43 @@ pub(super) async fn report(
     Ok((StatusCode::ACCEPTED, Json(ReportBody { status })))
 }
 
-/// Whether a report comes from the desktop's own container, as far as its app asks for that.
-fn comes_from(app: &App, view: &View, secret: Option<&str>) -> bool {
-    let own = view.instance.as_ref().and_then(|one| one.callback.as_ref());
-    let shown = own.zip(secret).is_some_and(|(own, secret)| own.is(secret));
+/// Whether the app's reports are taken from anybody.
+fn may_do_without_secret(app: &App, view: &View) -> bool {
     let catalog = app.manager.catalog();
-    let is_exempt = || match catalog.apps.get(&view.record.app).map(|app| &app.source) {
+    match catalog.apps.get(&view.record.app).map(|app| &app.source) {
         Some(Source::Container(source)) => source.legacy_callbacks,
         Some(Source::Remote { .. }) | None => false,
+    }
+}
+
+/// Checks that a report comes from the desktop's own container.
+fn require_secret(app: &App, view: &View, secret: Option<&str>) -> Result<(), ApiError> {
+    let Some(instance) = &view.instance else {
+        return Err(nobody_to_report(app, view));
     };
-    shown || is_exempt()
+    let own = instance.callback.as_ref();
+    if own.zip(secret).is_some_and(|(own, secret)| own.is(secret)) {
+        return Ok(());
+    }
+    Err(wrong_secret())
+}
+
+/// What is answered while there is no instance whose secret could be compared: a container that has only just begun, or
+/// that a service which has only just begun does not know yet, is to try again.
+fn nobody_to_report(app: &App, view: &View) -> ApiError {
+    if view.claimed.is_none() && app.manager.knows_what_runs() {
+        return wrong_secret();
+    }
+    ApiError::exhausted(
+        "not_known_yet",
+        "the desktop is starting, or it is not known yet whether it runs; report again later",
+    )
+}
+
+fn wrong_secret() -> ApiError {
+    ApiError::new(
+        StatusCode::FORBIDDEN,
+        "wrong_secret",
+        "only the desktop's own container may report for it, with all of its CALLBACK_URL; an operator allows an old image to do without by legacy_callbacks = true in the catalogue",
+    )
 }

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::camera::{self, Occasion, Schedule};
 use super::events::Kind;
@@ -41,13 +42,21 @@ pub(super) enum Message {
     /// Stop it.
     Stop(StopMode, oneshot::Sender<Result<(), Refusal>>),
     /// The engine has a running instance of it that nobody claims.
-    Found(Box<Instance>, KeyLease),
+    Found(Box<Find>),
     /// The engine says that this instance ended, or does not know it any more.
     Ended(InstanceId, Exit),
     /// Close all connections: the service ends.
     ServiceShutdown,
     /// A task that was started for an effect reports.
     Report(Report),
+}
+
+/// A running instance that nobody claims.
+pub(super) struct Find {
+    pub(super) instance: Instance,
+    pub(super) key: KeyLease,
+    /// Kept until it is known whether the instance answers.
+    pub(super) adoption: TaskTrackerToken,
 }
 
 /// What the tasks that perform effects report.
@@ -118,6 +127,8 @@ struct Current {
     over: bool,
     /// For an instance that was found running: from when on an end of it is one for want of viewers.
     may_be_idle: Option<Timestamp>,
+    /// Of one that was found running, until it answers or does not.
+    adoption: Option<TaskTrackerToken>,
     instance: Option<Arc<Instance>>,
     ended: watch::Sender<Option<EndReason>>,
 }
@@ -130,7 +141,7 @@ struct Driver {
     replies: HashMap<RequestId, Reply>,
     asked: u64,
     current: Option<Current>,
-    found: Option<(Box<Instance>, KeyLease)>,
+    found: Option<Box<Find>>,
     key: Option<KeyLease>,
     last_key: Option<StreamKey>,
     /// What the view's `until` was made from.
@@ -228,7 +239,7 @@ impl Driver {
                     drop(reply.send(Err(refusal)));
                 }
                 Message::Stop(_, reply) => drop(reply.send(Err(refusal))),
-                Message::Found(..)
+                Message::Found(_)
                 | Message::Ended(..)
                 | Message::ServiceShutdown
                 | Message::Report(_) => {}
@@ -252,9 +263,9 @@ impl Driver {
                 let id = self.remember(Reply::Stop(reply));
                 self.step(Event::Stop(id, mode));
             }
-            Message::Found(instance, key) => {
+            Message::Found(find) => {
                 if self.current.is_none() {
-                    self.found = Some((instance, key));
+                    self.found = Some(find);
                     self.step(Event::Found);
                     self.found = None;
                 }
@@ -281,7 +292,10 @@ impl Driver {
                 let age = age_of(&instance);
                 let own_timeout = instance.own_timeout;
                 let mut missed = None;
+                // Dropped when everybody can see what became of it.
+                let mut _adoption = None;
                 if let Some(current) = self.current_of(run) {
+                    _adoption = current.adoption.take();
                     current.instance = Some(Arc::from(instance));
                     current.exited = None;
                     missed = current.missed_exit;
@@ -378,6 +392,9 @@ impl Driver {
 
     /// An old image that was found may have had no time left: that is no failure.
     fn launch_failed(&mut self, run: Run, reason: FailReason) {
+        let _adoption = self
+            .current_of(run)
+            .and_then(|current| current.adoption.take());
         let may_be_idle = self.current_of(run).and_then(|current| current.may_be_idle);
         let went_idle = match &reason {
             FailReason::AppExited { exit, .. } => {
@@ -478,9 +495,14 @@ impl Driver {
 
     /// Puts a run in place for an instance that was found running.
     fn probe(&mut self, run: Run) -> Result<(), FailReason> {
-        let Some((instance, key)) = self.found.take() else {
+        let Some(find) = self.found.take() else {
             return Err(FailReason::Engine(crate::engine::EngineError::Gone));
         };
+        let Find {
+            instance,
+            key,
+            adoption,
+        } = *find;
         let timers = self.timers();
         self.machine.set_timers(timers);
         self.last_key = Some(key.key());
@@ -490,7 +512,16 @@ impl Driver {
         let may_be_idle = instance
             .own_timeout
             .and_then(|own| instance.started_at.checked_add(own).ok());
-        self.begin(run, id, Launch::Found(instance), may_be_idle, timers);
+        self.begin(
+            run,
+            id,
+            Launch::Found(Box::new(instance)),
+            may_be_idle,
+            timers,
+        );
+        if let Some(current) = self.current_of(run) {
+            current.adoption = Some(adoption);
+        }
         Ok(())
     }
 
@@ -513,6 +544,7 @@ impl Driver {
             missed_exit: None,
             over: false,
             may_be_idle,
+            adoption: None,
             instance: None,
             ended: watch::Sender::new(None),
         });

@@ -13,7 +13,6 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::driver::Message;
 use super::keys::KeyLease;
 use super::manager::Manager;
 use super::{DesktopRecord, Environment, StreamKey, Uid, UidError};
@@ -119,7 +118,7 @@ impl Manager {
             own_timeout: own_timeout(variables()),
         };
         tracing::info!(uid = %instance.uid, container = stranger.name, app = app.name, "taking over a container of the old service");
-        handle.send(Message::Found(Box::new(instance), key));
+        self.hand_over(&handle, instance, key);
         Ok(())
     }
 

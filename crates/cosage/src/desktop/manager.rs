@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 
 use super::access::Access;
 use super::admission;
@@ -94,6 +95,8 @@ pub(super) struct Shared {
     pub(super) compared: watch::Sender<bool>,
     /// Held while it is compared, so that it happens once at a time.
     pub(super) comparing: Mutex<()>,
+    /// What was found running, until it is known whether it answers.
+    pub(super) adoptions: TaskTracker,
     /// The containers that the service before this one left and that are not adopted.
     pub(super) refused: Refused,
     /// What happens to desktops.
@@ -188,6 +191,7 @@ impl Manager {
             outage: ArcSwapOption::from_pointee("it was not asked yet".to_owned()),
             compared: watch::Sender::new(false),
             comparing: Mutex::default(),
+            adoptions: TaskTracker::new(),
             refused: Refused::default(),
             events: Arc::new(Events::new(closing.clone())),
             meter: Meter::default(),
@@ -247,6 +251,12 @@ impl Manager {
                 Err(refusal) => return Err(error_of(refusal, &uid, "")),
             }
         }
+    }
+
+    /// Whether what runs was compared with the engine since the service started: until then, that nothing of a desktop
+    /// runs is not known but supposed.
+    pub fn knows_what_runs(&self) -> bool {
+        *self.shared.compared.borrow()
     }
 
     /// Waits until what runs is known: before that, a start could take a running desktop of the

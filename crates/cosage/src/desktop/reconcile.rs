@@ -8,7 +8,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::driver::{Handle, Message};
+use super::driver::{Find, Handle, Message};
+use super::keys::KeyLease;
 use super::manager::Manager;
 use crate::engine::{EngineError, EngineEvent, Exit, Found, Instance, InstanceId};
 
@@ -110,11 +111,26 @@ impl Manager {
             .keys
             .lease(&instance.uid, Some(instance.key), None)
         {
-            Ok(key) => handle.send(Message::Found(Box::new(instance), key)),
+            Ok(key) => self.hand_over(&handle, instance, key),
             Err(_) => {
                 tracing::error!(uid = %instance.uid, "a running desktop cannot be adopted: all ports of PORT_RANGE_START..PORT_RANGE_END are in use");
             }
         }
+    }
+
+    /// Gives a running instance to its desktop, which has it from now on or goes on without it.
+    pub(super) fn hand_over(&self, handle: &Handle, instance: Instance, key: KeyLease) {
+        handle.send(Message::Found(Box::new(Find {
+            instance,
+            key,
+            adoption: self.shared.adoptions.token(),
+        })));
+    }
+
+    /// Waits until it is known of everything that was found running so far whether it answers.
+    pub async fn adopted(&self) {
+        self.shared.adoptions.close();
+        self.shared.adoptions.wait().await;
     }
 
     /// In a task of its own, so that it holds up neither events nor the comparison.
