@@ -42,7 +42,7 @@ pub(super) enum Message {
     /// Stop it.
     Stop(StopMode, oneshot::Sender<Result<(), Refusal>>),
     /// The engine has a running instance of it that nobody claims.
-    Found(Box<Find>),
+    Found(Find),
     /// The engine says that this instance ended, or does not know it any more.
     Ended(InstanceId, Exit),
     /// Close all connections: the service ends.
@@ -53,7 +53,7 @@ pub(super) enum Message {
 
 /// A running instance that nobody claims.
 pub(super) struct Find {
-    pub(super) instance: Instance,
+    pub(super) instance: Box<Instance>,
     pub(super) key: KeyLease,
     /// Kept until it is known whether the instance answers.
     pub(super) adoption: TaskTrackerToken,
@@ -141,7 +141,7 @@ struct Driver {
     replies: HashMap<RequestId, Reply>,
     asked: u64,
     current: Option<Current>,
-    found: Option<Box<Find>>,
+    found: Option<Find>,
     key: Option<KeyLease>,
     last_key: Option<StreamKey>,
     /// What the view's `until` was made from.
@@ -292,10 +292,7 @@ impl Driver {
                 let age = age_of(&instance);
                 let own_timeout = instance.own_timeout;
                 let mut missed = None;
-                // Dropped when everybody can see what became of it.
-                let mut _adoption = None;
                 if let Some(current) = self.current_of(run) {
-                    _adoption = current.adoption.take();
                     current.instance = Some(Arc::from(instance));
                     current.exited = None;
                     missed = current.missed_exit;
@@ -305,8 +302,12 @@ impl Driver {
                 if let Some(exit) = missed {
                     self.step(Event::Exited(run, exit, own_timeout));
                 }
+                self.adoption_is_over(run);
             }
-            Report::LaunchFailed(run, reason) => self.launch_failed(run, reason),
+            Report::LaunchFailed(run, reason) => {
+                self.launch_failed(run, reason);
+                self.adoption_is_over(run);
+            }
             Report::Stopped(run, logs) => self.step(Event::Stopped(run, logs)),
             Report::StopDelayed(run, reason) => self.step(Event::StopDelayed(run, reason)),
             Report::Forgotten(result) => {
@@ -390,11 +391,15 @@ impl Driver {
         }
     }
 
+    /// Everybody can see what became of a run that was found; if it is not the current one any more, that is over, too.
+    fn adoption_is_over(&mut self, run: Run) {
+        if let Some(current) = self.current_of(run) {
+            current.adoption = None;
+        }
+    }
+
     /// An old image that was found may have had no time left: that is no failure.
     fn launch_failed(&mut self, run: Run, reason: FailReason) {
-        let _adoption = self
-            .current_of(run)
-            .and_then(|current| current.adoption.take());
         let may_be_idle = self.current_of(run).and_then(|current| current.may_be_idle);
         let went_idle = match &reason {
             FailReason::AppExited { exit, .. } => {
@@ -502,7 +507,7 @@ impl Driver {
             instance,
             key,
             adoption,
-        } = *find;
+        } = find;
         let timers = self.timers();
         self.machine.set_timers(timers);
         self.last_key = Some(key.key());
@@ -512,13 +517,7 @@ impl Driver {
         let may_be_idle = instance
             .own_timeout
             .and_then(|own| instance.started_at.checked_add(own).ok());
-        self.begin(
-            run,
-            id,
-            Launch::Found(Box::new(instance)),
-            may_be_idle,
-            timers,
-        );
+        self.begin(run, id, Launch::Found(instance), may_be_idle, timers);
         if let Some(current) = self.current_of(run) {
             current.adoption = Some(adoption);
         }

@@ -120,11 +120,11 @@ impl Manager {
 
     /// Gives a running instance to its desktop, which has it from now on or goes on without it.
     pub(super) fn hand_over(&self, handle: &Handle, instance: Instance, key: KeyLease) {
-        handle.send(Message::Found(Box::new(Find {
-            instance,
+        handle.send(Message::Found(Find {
+            instance: Box::new(instance),
             key,
             adoption: self.shared.adoptions.token(),
-        })));
+        }));
     }
 
     /// Waits until it is known of everything that was found running so far whether it answers.
