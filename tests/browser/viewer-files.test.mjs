@@ -4,25 +4,11 @@ import { createHash, randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { after, afterEach, before, describe, it } from "node:test";
 
+import { keeper } from "../support/apps.mjs";
 import { closePages, startBrowser } from "../support/browser.mjs";
 import { startService } from "../support/service.mjs";
 import { openViewer } from "../support/viewer.mjs";
 import { until } from "../support/wait.mjs";
-
-const catalog = `
-[app.keeper]
-title = "Keeper"
-description = "The test picture, with a home."
-image = "cosage/tiny:latest"
-pull = "never"
-password = true
-home = "/home/user"
-sandbox = "user-namespaces"
-
-[app.keeper.stream.vnc]
-port = 5900
-protocol = "rfb"
-`;
 
 const MEBIBYTE = 1024 * 1024;
 const digest = (bytes) => createHash("sha256").update(bytes).digest("hex");
@@ -32,7 +18,7 @@ describe("the viewer's files", () => {
 
   before(async () => {
     browser = await startBrowser();
-    service = await startService("viewer-files", { catalog, settings: { COSAGE_UPLOAD_MAX: "16MiB" } });
+    service = await startService("viewer-files", { catalog: keeper, settings: { COSAGE_UPLOAD_MAX: "16MiB" } });
     await service.open("keeper", { vm: "keeper" });
   });
 
