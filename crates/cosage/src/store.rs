@@ -5,8 +5,7 @@ pub mod sqlite;
 
 use async_trait::async_trait;
 
-use crate::desktop::access::Share;
-use crate::desktop::rights::Role;
+use crate::desktop::access::{Share, Takeover};
 use crate::desktop::{DesktopRecord, Uid};
 
 /// Why a record could not be read or written.
@@ -29,7 +28,7 @@ pub trait Store: Send + Sync + 'static {
     /// stays as it is (the first one counts), which is a success.
     async fn insert(&self, record: &DesktopRecord) -> Result<(), StoreError>;
 
-    /// Deletes a record, with the desktop's shares and its role. One that is not there is a success.
+    /// Deletes a record, with the desktop's shares and its takeover. One that is not there is a success.
     async fn delete(&self, uid: &Uid) -> Result<(), StoreError>;
 
     /// All shares.
@@ -42,9 +41,10 @@ pub trait Store: Send + Sync + 'static {
     /// Deletes a share. One that is not there is a success.
     async fn delete_share(&self, id: &str) -> Result<(), StoreError>;
 
-    /// The desktops whose own address does not give control.
-    async fn load_roles(&self) -> Result<Vec<(Uid, Role)>, StoreError>;
+    /// The takeovers, by desktop.
+    async fn load_takeovers(&self) -> Result<Vec<(Uid, Takeover)>, StoreError>;
 
-    /// Keeps what a desktop's own address gives. A desktop that is not there is an error, unless it is control.
-    async fn set_role(&self, uid: &Uid, role: Role) -> Result<(), StoreError>;
+    /// Keeps a desktop's takeover instead of an older one, or with `None` that there is none. A takeover of a desktop that
+    /// is not there is an error.
+    async fn set_takeover(&self, uid: &Uid, takeover: Option<&Takeover>) -> Result<(), StoreError>;
 }

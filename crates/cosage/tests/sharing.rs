@@ -305,18 +305,105 @@ async fn control_is_taken_away_from_everybody_and_given_back() {
         viewer.send(&KEY).await;
         viewer.picture().await;
     }
-    let typed: Vec<usize> = world
-        .control()
-        .recorded()
-        .iter()
-        .map(|recording| {
-            kinds(recording)
-                .iter()
-                .filter(|kind| **kind == Kind::KeyEvent)
-                .count()
-        })
-        .collect();
-    assert_eq!(typed, [0, 1, 1]);
+    assert_eq!(keys_typed(&world), [0, 1, 1]);
+}
+
+/// How many keys each connection has sent to the desktop.
+fn keys_typed(world: &World) -> Vec<usize> {
+    let count = |recording: &Vec<u8>| {
+        let kinds = kinds(recording);
+        kinds.iter().filter(|kind| **kind == Kind::KeyEvent).count()
+    };
+    world.control().recorded().iter().map(count).collect()
+}
+
+#[tokio::test]
+async fn a_takeover_spares_who_asked_and_holds_whoever_comes_back_until_it_is_lifted() {
+    let world = World::new();
+    world.control().record();
+    let ports = port_range(50);
+    let options = || Options {
+        ports: ports.clone(),
+        ..Options::default()
+    };
+    let service = world.serve(options()).await;
+    let own = service.ensure("wall", "desk").await;
+    let made = share(&service, "wall", &json!({ "role": "control" })).await;
+    let by_share = made.json["url"].as_str().unwrap().to_owned();
+    let asking = format!("{own}?client=page-1");
+    let other = format!("{own}?client=page-2");
+    let view = format!("{}?client=page-1", url_of(&service, "wall", "view").await);
+    let mut viewers = Vec::new();
+    for address in [&asking, &other, &by_share, &own, &view] {
+        viewers.push(Viewer::open(&service, address).await);
+    }
+    let body = json!({ "role": "view", "except": "page-1" });
+    let reply = patch(&service, &of("wall", "viewers"), body).await;
+    let told: Vec<_> = reply.json.as_array().unwrap().iter().collect();
+    let roles: Vec<&str> = told.iter().map(|v| v["role"].as_str().unwrap()).collect();
+    // The name of a client makes no more of an address than it gives.
+    assert_eq!(roles, ["control", "view", "view", "view", "view"]);
+    assert_eq!(
+        (&told[0]["client"], &told[1]["client"]),
+        (&json!("page-1"), &json!("page-2"))
+    );
+    assert!(told[2].get("client").is_none());
+    let shown = service.get("/api/vm/wall").await.json;
+    assert_eq!(shown["takeover"], json!({ "except": "page-1" }));
+
+    // A share is given control, the service restarts, and all come back: it holds.
+    let id = made.json["id"].as_str().unwrap();
+    let path = of("wall", &format!("shares/{id}"));
+    patch(&service, &path, json!({ "role": "control" })).await;
+    service.crash().await;
+    let service = world.serve(options()).await;
+    service
+        .wait_until("wall", |desktop| desktop["status"] == "ready")
+        .await;
+    let guest = service.get(by_share.strip_suffix("/vnc").unwrap()).await;
+    assert_eq!(guest.json["role"], "view");
+    let before = world.control().recorded().len();
+    let mut viewers = Vec::new();
+    for address in [&asking, &other, &by_share, &own, &view] {
+        viewers.push(Viewer::open(&service, address).await);
+    }
+    for viewer in &mut viewers {
+        viewer.send(&KEY).await;
+        viewer.picture().await;
+    }
+    assert_eq!(keys_typed(&world)[before..], [1, 0, 0, 0, 0]);
+
+    patch(
+        &service,
+        &of("wall", "viewers"),
+        json!({ "role": "control" }),
+    )
+    .await;
+    let shown = service.get("/api/vm/wall").await.json;
+    assert!(shown.get("takeover").is_none());
+    let guest = service.get(by_share.strip_suffix("/vnc").unwrap()).await;
+    assert_eq!(guest.json["role"], "control");
+    for viewer in &mut viewers {
+        viewer.send(&KEY).await;
+        viewer.picture().await;
+    }
+    assert_eq!(keys_typed(&world)[before..], [2, 1, 1, 1, 0]);
+}
+
+#[tokio::test]
+async fn a_share_that_changes_during_a_takeover_gives_its_viewers_no_control() {
+    let (world, service) = recorded().await;
+    service.ensure("wall", "desk").await;
+    let made = share(&service, "wall", &json!({ "role": "view" }))
+        .await
+        .json;
+    let mut guest = Viewer::open(&service, made["url"].as_str().unwrap()).await;
+    patch(&service, &of("wall", "viewers"), json!({ "role": "view" })).await;
+    let path = of("wall", &format!("shares/{}", made["id"].as_str().unwrap()));
+    patch(&service, &path, json!({ "role": "control" })).await;
+    guest.send(&KEY).await;
+    guest.picture().await;
+    assert_eq!(keys_typed(&world), [0]);
 }
 
 #[tokio::test]
@@ -577,6 +664,27 @@ async fn bad_input_is_told_what_would_be_right() {
             422,
             "invalid_body",
         ),
+        (
+            Method::PATCH,
+            &of("wall", "viewers"),
+            r#"{"role": "view", "except": "two words"}"#,
+            422,
+            "invalid_client",
+        ),
+        (
+            Method::PATCH,
+            &of("wall", "viewers"),
+            r#"{"role": "view", "except": ""}"#,
+            422,
+            "invalid_client",
+        ),
+        (
+            Method::PATCH,
+            &of("wall", "viewers"),
+            r#"{"role": "control", "except": "page"}"#,
+            422,
+            "invalid_except",
+        ),
     ] {
         let reply = service.call(method, path, Some(body)).await;
         assert_eq!(
@@ -592,6 +700,12 @@ async fn bad_input_is_told_what_would_be_right() {
     ] {
         assert_eq!(refused(&service, &path).await.0, StatusCode::NOT_FOUND);
     }
+    let path = format!("/stream/11000/vnc?client={}", "a".repeat(65));
+    let (status, error) = refused(&service, &path).await;
+    assert_eq!(
+        (status, &error["code"]),
+        (StatusCode::UNPROCESSABLE_ENTITY, &json!("invalid_client"))
+    );
 }
 
 /// Nothing can be kept out of what the gateway does not understand, so nobody is promised that it is.

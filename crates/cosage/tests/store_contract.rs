@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use cosage::desktop::access::{Share, Token};
+use cosage::desktop::access::{Share, Takeover, Token};
 use cosage::desktop::rights::{Clipboard, Rights, Role};
 use cosage::desktop::{DesktopRecord, Environment, Uid};
 use cosage::store::memory::MemoryStore;
@@ -47,7 +47,7 @@ contract!(
     uids_are_told_apart_exactly,
     the_owner_is_a_name_that_stays,
     a_share_comes_back_as_it_was_last,
-    shares_and_roles_go_with_their_desktop,
+    shares_and_takeovers_go_with_their_desktop,
     nothing_is_kept_of_a_desktop_that_is_not_there,
 );
 
@@ -172,11 +172,15 @@ async fn a_share_comes_back_as_it_was_last(store: Arc<dyn Store>) {
     assert_eq!(store.load_shares().await.unwrap(), [second]);
 }
 
-async fn shares_and_roles_go_with_their_desktop(store: Arc<dyn Store>) {
+async fn shares_and_takeovers_go_with_their_desktop(store: Arc<dyn Store>) {
     for name in ["desk-1", "desk-2"] {
         store.insert(&record(name, "firefox")).await.unwrap();
         store.put_share(&share(name, name)).await.unwrap();
-        store.set_role(&uid(name), Role::View).await.unwrap();
+        let takeover = Takeover::default();
+        store
+            .set_takeover(&uid(name), Some(&takeover))
+            .await
+            .unwrap();
     }
     store.delete(&uid("desk-1")).await.unwrap();
     let shares = store.load_shares().await.unwrap();
@@ -184,23 +188,31 @@ async fn shares_and_roles_go_with_their_desktop(store: Arc<dyn Store>) {
         shares.iter().map(|share| &share.id).collect::<Vec<_>>(),
         ["desk-2"]
     );
-    let roles = [(uid("desk-2"), Role::View)];
-    assert_eq!(store.load_roles().await.unwrap(), roles);
-    store.set_role(&uid("desk-2"), Role::View).await.unwrap();
-    assert_eq!(store.load_roles().await.unwrap(), roles);
-    store.set_role(&uid("desk-2"), Role::Control).await.unwrap();
-    assert_eq!(store.load_roles().await.unwrap(), []);
+    let name = uid("desk-2");
+    let expected = [(name.clone(), Takeover::default())];
+    assert_eq!(store.load_takeovers().await.unwrap(), expected);
+    let spared = Takeover {
+        except: Some("the-page_1".parse().unwrap()),
+    };
+    store.set_takeover(&name, Some(&spared)).await.unwrap();
+    assert_eq!(
+        store.load_takeovers().await.unwrap(),
+        [(name.clone(), spared)]
+    );
+    store.set_takeover(&name, None).await.unwrap();
+    assert_eq!(store.load_takeovers().await.unwrap(), []);
 }
 
 async fn nothing_is_kept_of_a_desktop_that_is_not_there(store: Arc<dyn Store>) {
     store.put_share(&share("nobody", "a")).await.unwrap_err();
+    let takeover = Takeover::default();
     store
-        .set_role(&uid("nobody"), Role::View)
+        .set_takeover(&uid("nobody"), Some(&takeover))
         .await
         .unwrap_err();
-    store.set_role(&uid("nobody"), Role::Control).await.unwrap();
+    store.set_takeover(&uid("nobody"), None).await.unwrap();
     assert_eq!(store.load_shares().await.unwrap(), []);
-    assert_eq!(store.load_roles().await.unwrap(), []);
+    assert_eq!(store.load_takeovers().await.unwrap(), []);
 }
 
 async fn the_owner_is_a_name_that_stays(store: Arc<dyn Store>) {

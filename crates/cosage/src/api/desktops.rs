@@ -123,6 +123,15 @@ pub(super) enum EndWord {
     Exited,
 }
 
+/// That control was taken from all viewers of a desktop.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TakeoverBody {
+    /// The name of the client that keeps control; absent where none does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "d2b1c0de")]
+    except: Option<String>,
+}
+
 /// Everything there is to know about a desktop.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct DesktopBody<'a> {
@@ -164,6 +173,9 @@ pub(super) struct DesktopBody<'a> {
     /// Why it lives until then, in words.
     #[schema(value_type = String)]
     because: Cow<'static, str>,
+    /// Control was taken from its viewers; absent when it was not. `PATCH …/viewers` lifts it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    takeover: Option<TakeoverBody>,
     /// When the last picture of it that is kept was taken; absent when there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -361,6 +373,12 @@ pub(super) fn describe<'a>(app: &App, catalog: &'a Catalog, view: &'a View) -> D
         url: view.ready_key().map(|key| app.stream_url(key)),
         until: view.until.map(|(at, _)| at),
         because: because(view),
+        takeover: app
+            .manager
+            .takeover(&view.record.uid)
+            .map(|takeover| TakeoverBody {
+                except: takeover.except.map(|client| client.as_str().to_owned()),
+            }),
         picture: view.picture,
         ended: view.ended.and_then(end_word),
         failure: view.failure.as_ref().map(ToString::to_string),

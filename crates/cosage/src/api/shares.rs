@@ -182,13 +182,14 @@ pub(super) async fn shown(
     let view = view.ok_or(SharingError::UnknownShare)?;
     let catalog = app.manager.catalog();
     let desktop = desktops::describe(&app, &catalog, &view);
+    let rights = app.manager.rights_by(&share);
     let body = SharedBody {
         title: desktop.title,
         status: desktop.status,
         ended: desktop.ended,
         streams: desktop.streams,
-        role: share.rights.role.into(),
-        clipboard: share.rights.clipboard.into(),
+        role: rights.role.into(),
+        clipboard: rights.clipboard.into(),
         expires: share.expires,
     };
     Ok(Json(body).into_response())

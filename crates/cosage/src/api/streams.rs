@@ -6,13 +6,15 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::App;
 use super::error::ApiError;
 use super::origin;
+use super::params::Params;
 use crate::desktop::StreamKey;
-use crate::desktop::access::Token;
+use crate::desktop::access::{ClientName, Token};
 use crate::desktop::lease::{EndReason, Lease};
 use crate::desktop::manager::DesktopError;
 use crate::gateway::{Ended, Upgrade};
@@ -29,12 +31,27 @@ enum Address {
     Share(Token),
 }
 
+/// A stream, and who asks for it.
+struct Asked {
+    address: Address,
+    stream: String,
+    client: Option<ClientName>,
+}
+
+/// What a client says of itself in the stream's address.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct StreamQuery {
+    /// By which it is known again when it reconnects.
+    client: Option<String>,
+}
+
 /// Connects a WebSocket to a stream of the desktop that holds the key. A desktop that is starting
 /// or on its way out is waited for: SAGE3's viewer never tries a refused socket again.
 pub(super) async fn connect(
     State(app): State<App>,
     path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
+    Params(query): Params<StreamQuery>,
     // What cannot become a WebSocket is refused here: it must not wait for, let alone restart, a
     // desktop.
     upgrade: Upgrade,
@@ -42,6 +59,10 @@ pub(super) async fn connect(
     if !app.origins.allow(&headers) {
         return origin::refusal().into_response();
     }
+    let client = match query.client.map(|name| name.parse()).transpose() {
+        Ok(client) => client,
+        Err(error) => return ApiError::from(error).into_response(),
+    };
     let address = path
         .ok()
         .and_then(|Path((key, stream))| Some((Address::parse(&key)?, stream)));
@@ -53,27 +74,27 @@ pub(super) async fn connect(
         )
         .into_response();
     };
-    match open(&app, &address, &stream, upgrade).await {
+    let asked = Asked {
+        address,
+        stream,
+        client,
+    };
+    match open(&app, &asked, upgrade).await {
         Ok(response) => response,
         // It ended by itself just when it was asked for, as old images do when nobody looks. It is
         // started again for this viewer; one that ends once more has another reason.
         Err(Ended {
             reason: EndReason::Exited | EndReason::Idle,
             upgrade,
-        }) => open(&app, &address, &stream, upgrade)
+        }) => open(&app, &asked, upgrade)
             .await
             .unwrap_or_else(Ended::into_response),
         Err(ended) => ended.into_response(),
     }
 }
 
-async fn open(
-    app: &App,
-    address: &Address,
-    stream: &str,
-    upgrade: Upgrade,
-) -> Result<Response, Ended> {
-    match timeout(HOLD, address.acquire(app, stream)).await {
+async fn open(app: &App, asked: &Asked, upgrade: Upgrade) -> Result<Response, Ended> {
+    match timeout(HOLD, asked.acquire(app)).await {
         Ok(Ok(lease)) => app.gateway.connect(upgrade, lease).await,
         Ok(Err(error)) => Ok(error.into_response()),
         Err(_) => Ok(ApiError::new(
@@ -92,16 +113,19 @@ impl Address {
             Err(_) => Token::parse(text).map(Self::Share),
         }
     }
+}
 
-    async fn acquire(&self, app: &App, stream: &str) -> Result<Lease, ApiError> {
-        match self {
-            Self::Key(key) => match app.manager.acquire(*key, stream).await {
+impl Asked {
+    async fn acquire(&self, app: &App) -> Result<Lease, ApiError> {
+        let (stream, client) = (self.stream.as_str(), self.client.clone());
+        match &self.address {
+            Address::Key(key) => match app.manager.acquire(*key, stream, client).await {
                 Ok(lease) => Ok(lease),
                 // For whoever has only the key, a desktop that does not run is one that is not there.
                 Err(DesktopError::NotRunning(_)) => Err(DesktopError::UnknownKey(*key).into()),
                 Err(error) => Err(error.into()),
             },
-            Self::Share(token) => Ok(app.manager.acquire_shared(token, stream).await?),
+            Address::Share(token) => Ok(app.manager.acquire_shared(token, stream, client).await?),
         }
     }
 }

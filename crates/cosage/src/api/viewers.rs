@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -11,7 +12,7 @@ use super::body::JsonObject;
 use super::error::{ApiError, ErrorBody};
 use super::params::{Part, UidPath};
 use super::shares::{ChangeRequest, ClipboardWord, RoleWord};
-use crate::desktop::access::Viewer;
+use crate::desktop::access::{ClientNameError, Takeover, Viewer};
 
 /// One connection.
 #[derive(Debug, Serialize, ToSchema)]
@@ -28,17 +29,25 @@ pub(super) struct ViewerBody {
     /// The share it came by; absent when it came by the desktop's own address.
     #[serde(skip_serializing_if = "Option::is_none")]
     share: Option<String>,
+    /// What its client calls itself by `?client=` in its stream's address; absent where it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "d2b1c0de")]
+    client: Option<String>,
     /// Where its connection comes from: a proxy's address where one is in front.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "192.0.2.7")]
     address: Option<String>,
 }
 
-/// What everybody may do.
+/// What all viewers may do.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EverybodyRequest {
     role: RoleWord,
+    /// With `view`, the name of the client that keeps what its address gives, as it has it in its stream's address:
+    /// `/stream/11446/vnc?client=d2b1c0de`.
+    #[schema(example = "d2b1c0de", pattern = "^[A-Za-z0-9_-]{1,64}$")]
+    except: Option<String>,
 }
 
 /// Who is connected to a desktop, in the order in which they came.
@@ -56,18 +65,19 @@ pub(super) async fn list(
     Ok(Json(viewers.into_iter().map(describe).collect()))
 }
 
-/// Take control away from everybody at once, or give it back.
+/// Take control from all viewers at once, or give it back.
 ///
-/// With `view`, everybody who is connected only looks on from this moment, and so does whoever comes by the desktop's
-/// own address later, also after a restart of the service; whoever comes later by a share has the share's role. With
-/// `control`, everybody may do again what their address gives. Answers who is connected.
+/// With `view`, all viewers may only watch from this moment, those who connect later by any address included, also after a
+/// restart of the service. The client that `except` names keeps control. It holds until a call with `control` lifts it:
+/// then each viewer may do again what its address gives. `GET /api/vm/{uid}` shows it as `takeover`. Answers who is
+/// connected.
 #[utoipa::path(patch, path = "/api/vm/{uid}/viewers", tag = "sharing",
     params(("uid" = String, Path, description = "The desktop's name")),
     request_body = EverybodyRequest,
     responses(
         (status = 200, body = Vec<ViewerBody>),
         (status = 404, description = "No such desktop", body = ErrorBody),
-        (status = 422, description = "Not a role", body = ErrorBody),
+        (status = 422, description = "Not a role or a client's name", body = ErrorBody),
         (status = 503, description = "The store failed; it is in force until the service restarts", body = ErrorBody),
     ))]
 pub(super) async fn change_all(
@@ -75,7 +85,19 @@ pub(super) async fn change_all(
     UidPath(uid): UidPath,
     JsonObject(request): JsonObject<EverybodyRequest>,
 ) -> Result<Json<Vec<ViewerBody>>, ApiError> {
-    let viewers = app.manager.set_role(&uid, request.role.into()).await?;
+    let except = request.except.map(|name| name.parse()).transpose()?;
+    let takeover = match (request.role, except) {
+        (RoleWord::View, except) => Some(Takeover { except }),
+        (RoleWord::Control, None) => None,
+        (RoleWord::Control, Some(_)) => {
+            return Err(ApiError::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid_except",
+                "except goes with the role 'view' only; leave it out to give control back",
+            ));
+        }
+    };
+    let viewers = app.manager.set_takeover(&uid, takeover).await?;
     Ok(Json(viewers.into_iter().map(describe).collect()))
 }
 
@@ -107,6 +129,17 @@ fn describe(viewer: Viewer) -> ViewerBody {
         stream: viewer.stream,
         since: viewer.since,
         share: viewer.share,
+        client: viewer.client.map(|client| client.as_str().to_owned()),
         address: viewer.address.map(|address| address.to_string()),
+    }
+}
+
+impl From<ClientNameError> for ApiError {
+    fn from(error: ClientNameError) -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid_client",
+            error.to_string(),
+        )
     }
 }

@@ -1,11 +1,12 @@
 //! Who is connected to which desktop, by which address, and what they may do: in memory, for all desktops.
 //!
-//! A desktop's own address gives control unless control was taken away from everybody. A [`Share`] is another address of
-//! the same desktop, with a role of its own.
+//! A desktop's own address gives control. A [`Share`] is another address of the same desktop, with a role of its own. A
+//! [`Takeover`] holds all viewers to `view`, whatever their address gives.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -38,6 +39,28 @@ pub struct Share {
     pub expires: Option<Timestamp>,
 }
 
+/// What a client calls itself in its stream's address, so that it is known again when it reconnects: 1 to 64 letters,
+/// digits, `-` and `_`. It gives no rights beyond those of the address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientName(String);
+
+/// The longest [`ClientName`], in characters.
+pub const CLIENT_NAME_MAX_LEN: usize = 64;
+
+/// A text that is no [`ClientName`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a client's name has 1 to {CLIENT_NAME_MAX_LEN} letters, digits, '-' and '_'; send such a name"
+)]
+pub struct ClientNameError;
+
+/// Control is taken from all viewers of a desktop, those who connect later included, until the takeover is lifted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Takeover {
+    /// The client that keeps what its address gives.
+    pub except: Option<ClientName>,
+}
+
 /// One connection, for those who look on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Viewer {
@@ -51,6 +74,8 @@ pub struct Viewer {
     pub since: Timestamp,
     /// The share it came by; `None` is the desktop's own address.
     pub share: Option<String>,
+    /// What its client calls itself.
+    pub client: Option<ClientName>,
     /// Where its connection comes from: the last hop, which is a proxy where there is one in front.
     pub address: Option<IpAddr>,
 }
@@ -81,8 +106,7 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Desktop {
-    /// What those may do who come by the desktop's own address.
-    role: Role,
+    takeover: Option<Takeover>,
     shares: BTreeMap<String, Entry>,
     viewers: BTreeMap<u64, Connected>,
 }
@@ -100,6 +124,34 @@ struct Connected {
     stream: String,
     since: Timestamp,
     share: Option<String>,
+    client: Option<ClientName>,
+}
+
+impl ClientName {
+    /// The name itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ClientName {
+    type Err = ClientNameError;
+
+    fn from_str(text: &str) -> Result<Self, ClientNameError> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        if (1..=CLIENT_NAME_MAX_LEN).contains(&text.len()) && text.bytes().all(allowed) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(ClientNameError)
+        }
+    }
+}
+
+impl Takeover {
+    /// Whether this client keeps what its address gives.
+    fn spares(&self, client: Option<&ClientName>) -> bool {
+        self.except.is_some() && self.except.as_ref() == client
+    }
 }
 
 impl Token {
@@ -165,6 +217,7 @@ impl Access {
         uid: &Uid,
         token: Option<&Token>,
         stream: &str,
+        client: Option<ClientName>,
         lease: Lease,
     ) -> Option<Lease> {
         let id = self.last_viewer.fetch_add(1, Ordering::Relaxed) + 1;
@@ -174,16 +227,17 @@ impl Access {
             None => None,
         };
         let desktop = inner.desktops.entry(uid.clone()).or_default();
-        let rights = match &share {
-            Some(id) => desktop.shares.get(id)?.share.rights,
-            None => Rights::of(desktop.role),
-        };
+        if let Some(id) = &share {
+            desktop.shares.get(id)?;
+        }
+        let rights = desktop.rights(share.as_deref(), client.as_ref());
         let standing = Arc::new(Standing::new(rights));
         let viewer = Connected {
             standing: Arc::clone(&standing),
             stream: stream.to_owned(),
             since: Timestamp::now(),
             share,
+            client,
         };
         desktop.viewers.insert(id, viewer);
         let (access, uid) = (Arc::clone(self), uid.clone());
@@ -220,27 +274,27 @@ impl Access {
         Some(viewer.describe(id))
     }
 
-    /// What those may do who come by the desktop's own address.
-    pub(super) fn role(&self, uid: &Uid) -> Role {
-        self.lock()
-            .desktops
-            .get(uid)
-            .map_or(Role::Control, |desktop| desktop.role)
+    /// The takeover of the desktop, while there is one.
+    pub(super) fn takeover(&self, uid: &Uid) -> Option<Takeover> {
+        self.lock().desktops.get(uid)?.takeover.clone()
     }
 
-    /// With [`Role::View`], everybody who is connected only looks on from now on, and so does whoever comes by the
-    /// desktop's own address. With [`Role::Control`], everybody may do again what their address gives.
-    pub(super) fn set_role(&self, uid: &Uid, role: Role) {
+    /// What a client without a name gets by this share at this moment.
+    pub(super) fn rights_by(&self, share: &Share) -> Rights {
+        let inner = self.lock();
+        let desktop = inner.desktops.get(&share.uid);
+        desktop.map_or(share.rights, |desktop| {
+            desktop.rights(Some(&share.id), None)
+        })
+    }
+
+    /// Starts, changes or lifts the takeover of a desktop, and sets the rights of all its viewers by it.
+    pub(super) fn set_takeover(&self, uid: &Uid, takeover: Option<Takeover>) {
         let mut inner = self.lock();
         let desktop = inner.desktops.entry(uid.clone()).or_default();
-        desktop.role = role;
+        desktop.takeover = takeover;
         for viewer in desktop.viewers.values() {
-            let share = viewer.share.as_ref().and_then(|id| desktop.shares.get(id));
-            viewer.standing.set(match (role, share) {
-                (Role::View, _) => Rights::of(Role::View),
-                (Role::Control, Some(entry)) => entry.share.rights,
-                (Role::Control, None) => Rights::of(Role::Control),
-            });
+            viewer.standing.set(desktop.rights_of(viewer));
         }
         if desktop.is_empty() {
             inner.desktops.remove(uid);
@@ -288,7 +342,7 @@ impl Access {
         }
         for viewer in desktop.viewers.values() {
             if viewer.share.as_ref() == Some(&changed.id) {
-                viewer.standing.set(changed.rights);
+                viewer.standing.set(desktop.rights_of(viewer));
             }
         }
     }
@@ -323,7 +377,7 @@ impl Access {
         let Some(desktop) = inner.desktops.get_mut(uid) else {
             return;
         };
-        desktop.role = Role::Control;
+        desktop.takeover = None;
         let shares = std::mem::take(&mut desktop.shares);
         if desktop.is_empty() {
             inner.desktops.remove(uid);
@@ -341,9 +395,29 @@ impl Access {
 }
 
 impl Desktop {
+    /// What a connection may do that came by this share, or by the desktop's own address.
+    fn rights(&self, share: Option<&str>, client: Option<&ClientName>) -> Rights {
+        let spared = |takeover: &Takeover| takeover.spares(client);
+        if !self.takeover.as_ref().is_none_or(spared) {
+            return Rights::of(Role::View);
+        }
+        match share {
+            None => Rights::of(Role::Control),
+            // A share that was revoked gives nothing back to those who have still to go.
+            Some(id) => self
+                .shares
+                .get(id)
+                .map_or(Rights::of(Role::View), |entry| entry.share.rights),
+        }
+    }
+
+    fn rights_of(&self, viewer: &Connected) -> Rights {
+        self.rights(viewer.share.as_deref(), viewer.client.as_ref())
+    }
+
     /// Whether there is nothing to remember of it.
     fn is_empty(&self) -> bool {
-        self.role == Role::Control && self.shares.is_empty() && self.viewers.is_empty()
+        self.takeover.is_none() && self.shares.is_empty() && self.viewers.is_empty()
     }
 }
 
@@ -355,6 +429,7 @@ impl Connected {
             rights: self.standing.rights(),
             since: self.since,
             share: self.share.clone(),
+            client: self.client.clone(),
             address: self.standing.address(),
         }
     }

@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::access::Access;
+use super::access::{Access, ClientName};
 use super::admission;
 use super::camera::Camera;
 use super::driver::{self, Handle, Message, Refusal};
@@ -302,7 +302,12 @@ impl Manager {
     ///
     /// # Errors
     /// See [`DesktopError`].
-    pub async fn acquire(&self, key: StreamKey, stream: &str) -> Result<Lease, DesktopError> {
+    pub async fn acquire(
+        &self,
+        key: StreamKey,
+        stream: &str,
+        client: Option<ClientName>,
+    ) -> Result<Lease, DesktopError> {
         let unknown = || DesktopError::UnknownKey(key);
         let uid = self.shared.keys.holder(key).ok_or_else(unknown)?;
         let lease = self
@@ -312,7 +317,7 @@ impl Manager {
                 DesktopError::UnknownDesktop(_) => unknown(),
                 error => error,
             })?;
-        let lease = self.shared.access.admit(&uid, None, stream, lease);
+        let lease = self.shared.access.admit(&uid, None, stream, client, lease);
         lease.ok_or_else(unknown)
     }
 

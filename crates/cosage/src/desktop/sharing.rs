@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use tokio::task::AbortHandle;
 
 use super::Uid;
-use super::access::{Change, Share, Token, Viewer};
+use super::access::{Change, ClientName, Share, Takeover, Token, Viewer};
 use super::lease::{EndReason, Lease};
 use super::manager::{DesktopError, Manager, Shared};
-use super::rights::{Rights, Role};
+use super::rights::Rights;
 use crate::engine::{Presence, Protocol};
 use crate::store::StoreError;
 
@@ -157,35 +157,55 @@ impl Manager {
         viewer.ok_or(SharingError::UnknownViewer(id))
     }
 
-    /// With [`Role::View`], takes control away from everybody who is connected and from whoever comes by the desktop's
-    /// own address, until it is given back with [`Role::Control`].
+    /// Takes control from all viewers, those who connect later included, until `None` lifts it: then each may do again
+    /// what its address gives.
     ///
     /// # Errors
     /// See [`SharingError`]. When it could not be kept it is in force all the same, until the service starts again.
-    pub async fn set_role(&self, uid: &Uid, role: Role) -> Result<Vec<Viewer>, SharingError> {
+    pub async fn set_takeover(
+        &self,
+        uid: &Uid,
+        takeover: Option<Takeover>,
+    ) -> Result<Vec<Viewer>, SharingError> {
         self.known(uid)?;
         let _changing = self.shared.access.changing.lock().await;
-        self.shared.access.set_role(uid, role);
-        tracing::info!(%uid, role = role.as_str(), "everybody's role was set");
-        self.shared.store.set_role(uid, role).await?;
+        self.shared.access.set_takeover(uid, takeover.clone());
+        tracing::info!(%uid, taken = takeover.is_some(), "control was taken from all viewers, or given back");
+        self.shared
+            .store
+            .set_takeover(uid, takeover.as_ref())
+            .await?;
         Ok(self.shared.access.viewers(uid))
     }
 
-    /// What those may do who come by the desktop's own address.
-    pub fn role(&self, uid: &Uid) -> Role {
-        self.shared.access.role(uid)
+    /// The takeover of the desktop, while there is one.
+    pub fn takeover(&self, uid: &Uid) -> Option<Takeover> {
+        self.shared.access.takeover(uid)
+    }
+
+    /// What a client without a name gets by this share at this moment.
+    pub fn rights_by(&self, share: &Share) -> Rights {
+        self.shared.access.rights_by(share)
     }
 
     /// As [`Manager::acquire`], by a share's address.
     ///
     /// # Errors
     /// See [`SharingError`].
-    pub async fn acquire_shared(&self, token: &Token, stream: &str) -> Result<Lease, SharingError> {
+    pub async fn acquire_shared(
+        &self,
+        token: &Token,
+        stream: &str,
+        client: Option<ClientName>,
+    ) -> Result<Lease, SharingError> {
         let Share { uid, .. } = self.resolve(token)?;
         let lease = self.lease(&uid, stream).await?;
         // It may have ended while its desktop was waited for.
         self.resolve(token)?;
-        let lease = self.shared.access.admit(&uid, Some(token), stream, lease);
+        let lease = self
+            .shared
+            .access
+            .admit(&uid, Some(token), stream, client, lease);
         lease.ok_or(SharingError::UnknownShare)
     }
 
@@ -230,8 +250,8 @@ impl Shared {
                 self.put_in_force(share);
             }
         }
-        for (uid, role) in self.store.load_roles().await? {
-            self.access.set_role(&uid, role);
+        for (uid, takeover) in self.store.load_takeovers().await? {
+            self.access.set_takeover(&uid, Some(takeover));
         }
         Ok(())
     }

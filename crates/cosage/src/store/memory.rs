@@ -6,8 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::{Store, StoreError};
-use crate::desktop::access::Share;
-use crate::desktop::rights::Role;
+use crate::desktop::access::{Share, Takeover};
 use crate::desktop::{DesktopRecord, Uid};
 
 /// A store in memory.
@@ -21,7 +20,7 @@ pub struct MemoryStore {
 struct Kept {
     records: BTreeMap<Uid, DesktopRecord>,
     shares: BTreeMap<String, Share>,
-    roles: BTreeMap<Uid, Role>,
+    takeovers: BTreeMap<Uid, Takeover>,
 }
 
 impl MemoryStore {
@@ -77,7 +76,7 @@ impl Store for MemoryStore {
         let mut kept = self.kept();
         kept.records.remove(uid);
         kept.shares.retain(|_, share| share.uid != *uid);
-        kept.roles.remove(uid);
+        kept.takeovers.remove(uid);
         Ok(())
     }
 
@@ -97,23 +96,18 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn load_roles(&self) -> Result<Vec<(Uid, Role)>, StoreError> {
-        let kept = self.kept();
-        Ok(kept
-            .roles
-            .iter()
-            .map(|(uid, role)| (uid.clone(), *role))
-            .collect())
+    async fn load_takeovers(&self) -> Result<Vec<(Uid, Takeover)>, StoreError> {
+        Ok(self.kept().takeovers.clone().into_iter().collect())
     }
 
-    async fn set_role(&self, uid: &Uid, role: Role) -> Result<(), StoreError> {
+    async fn set_takeover(&self, uid: &Uid, takeover: Option<&Takeover>) -> Result<(), StoreError> {
         let mut kept = self.kept();
-        if role == Role::Control {
-            kept.roles.remove(uid);
+        let Some(takeover) = takeover else {
+            kept.takeovers.remove(uid);
             return Ok(());
-        }
+        };
         kept.require(uid)?;
-        kept.roles.insert(uid.clone(), role);
+        kept.takeovers.insert(uid.clone(), takeover.clone());
         Ok(())
     }
 }

@@ -18,8 +18,7 @@ use sqlx::sqlite::{
 use sqlx::{Error, Row};
 
 use super::{Store, StoreError};
-use crate::desktop::access::Share;
-use crate::desktop::rights::Role;
+use crate::desktop::access::{Share, Takeover};
 use crate::desktop::{DesktopRecord, Uid};
 
 mod access;
@@ -152,14 +151,14 @@ impl Store for SqliteStore {
             .map_err(|error| self.explain(&error))
     }
 
-    async fn load_roles(&self) -> Result<Vec<(Uid, Role)>, StoreError> {
-        access::load_roles(&self.pool)
+    async fn load_takeovers(&self) -> Result<Vec<(Uid, Takeover)>, StoreError> {
+        access::load_takeovers(&self.pool)
             .await
             .map_err(|error| self.explain(&error))
     }
 
-    async fn set_role(&self, uid: &Uid, role: Role) -> Result<(), StoreError> {
-        access::set_role(&self.pool, uid, role)
+    async fn set_takeover(&self, uid: &Uid, takeover: Option<&Takeover>) -> Result<(), StoreError> {
+        access::set_takeover(&self.pool, uid, takeover)
             .await
             .map_err(|error| self.explain(&error))
     }

@@ -1,12 +1,12 @@
-//! Shares and roles: who may do what.
+//! Shares and takeovers: who may do what.
 
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Error, Row};
 
 use super::decode;
 use crate::desktop::Uid;
-use crate::desktop::access::{Share, Token};
-use crate::desktop::rights::{Rights, Role};
+use crate::desktop::access::{ClientName, Share, Takeover, Token};
+use crate::desktop::rights::Rights;
 
 pub(super) async fn load_shares(pool: &SqlitePool) -> Result<Vec<Share>, Error> {
     let query =
@@ -41,21 +41,26 @@ pub(super) async fn delete_share(pool: &SqlitePool, id: &str) -> Result<(), Erro
     Ok(())
 }
 
-pub(super) async fn load_roles(pool: &SqlitePool) -> Result<Vec<(Uid, Role)>, Error> {
-    let rows = sqlx::query("SELECT uid, role FROM roles ORDER BY uid")
+pub(super) async fn load_takeovers(pool: &SqlitePool) -> Result<Vec<(Uid, Takeover)>, Error> {
+    let rows = sqlx::query("SELECT uid, except_client FROM takeovers ORDER BY uid")
         .fetch_all(pool)
         .await?;
-    rows.iter().map(read_role).collect()
+    rows.iter().map(read_takeover).collect()
 }
 
-pub(super) async fn set_role(pool: &SqlitePool, uid: &Uid, role: Role) -> Result<(), Error> {
-    let query = match role {
-        Role::Control => sqlx::query("DELETE FROM roles WHERE uid = ?").bind(uid.as_str()),
-        Role::View => sqlx::query(
-            "INSERT INTO roles (uid, role) VALUES (?, ?) ON CONFLICT (uid) DO UPDATE SET role = excluded.role",
+pub(super) async fn set_takeover(
+    pool: &SqlitePool,
+    uid: &Uid,
+    takeover: Option<&Takeover>,
+) -> Result<(), Error> {
+    let query = match takeover {
+        None => sqlx::query("DELETE FROM takeovers WHERE uid = ?").bind(uid.as_str()),
+        Some(takeover) => sqlx::query(
+            "INSERT INTO takeovers (uid, except_client) VALUES (?, ?) \
+             ON CONFLICT (uid) DO UPDATE SET except_client = excluded.except_client",
         )
         .bind(uid.as_str())
-        .bind(role.as_str()),
+        .bind(takeover.except.as_ref().map(ClientName::as_str)),
     };
     query.execute(pool).await?;
     Ok(())
@@ -81,8 +86,13 @@ fn read_share(row: &SqliteRow) -> Result<Share, Error> {
     })
 }
 
-fn read_role(row: &SqliteRow) -> Result<(Uid, Role), Error> {
+fn read_takeover(row: &SqliteRow) -> Result<(Uid, Takeover), Error> {
     let uid: &str = row.try_get("uid")?;
-    let role: &str = row.try_get("role")?;
-    Ok((uid.parse().map_err(decode)?, role.parse().map_err(decode)?))
+    let except: Option<&str> = row.try_get("except_client")?;
+    let takeover = Takeover {
+        except: except
+            .map(|name| name.parse().map_err(decode))
+            .transpose()?,
+    };
+    Ok((uid.parse().map_err(decode)?, takeover))
 }
