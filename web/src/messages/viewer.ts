@@ -130,6 +130,11 @@ export const viewer = {
     de: "Strg+V im Desktop fügt ein, was hier kopiert wurde.",
     ja: "デスクトップで Ctrl+V を押すと、ここでコピーした内容を貼り付けます。",
   },
+  "viewer.clipboard.keys.mac": {
+    en: "⌘V in the desktop pastes what was copied here.",
+    de: "⌘V im Desktop fügt ein, was hier kopiert wurde.",
+    ja: "デスクトップで ⌘V を押すと、ここでコピーした内容を貼り付けます。",
+  },
   "viewer.clipboard.from": { en: "Copied in the desktop", de: "Im Desktop kopiert", ja: "デスクトップでコピーした内容" },
   "viewer.clipboard.to": { en: "Text for the desktop", de: "Text für den Desktop", ja: "デスクトップへ送るテキスト" },
   "viewer.clipboard.send": { en: "Put into its clipboard", de: "In seine Zwischenablage", ja: "クリップボードへ送る" },
@@ -146,6 +151,16 @@ export const viewer = {
   "viewer.keys.press": { en: "Press", de: "Drücken", ja: "押す" },
   "viewer.keys.text": { en: "Type a text, whatever the keyboard's layout", de: "Text tippen, unabhängig von der Tastaturbelegung", ja: "配列に関係なくテキストを入力" },
   "viewer.keys.type": { en: "Type", de: "Tippen", ja: "入力" },
+  "viewer.keys.command": {
+    en: "Use ⌘ as the desktop's Ctrl",
+    de: "⌘ als Strg des Desktops verwenden",
+    ja: "⌘ をデスクトップの Ctrl として使う",
+  },
+  "viewer.keys.command.note": {
+    en: "⌘C then copies in the desktop. For Alt, hold Alt above.",
+    de: "⌘C kopiert dann im Desktop. Für Alt oben „Alt“ halten.",
+    ja: "⌘C でデスクトップの内容をコピーします。Alt は上の「Alt」を押し続けてください。",
+  },
   "viewer.keyboard": { en: "On-screen keyboard", de: "Bildschirmtastatur", ja: "画面キーボード" },
   "viewer.files": { en: "Files", de: "Dateien", ja: "ファイル" },
   "viewer.files.home": { en: "Home", de: "Home", ja: "ホーム" },

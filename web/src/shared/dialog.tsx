@@ -1,6 +1,6 @@
 // Dialogs: the browser's own, which keep the focus inside, close with Escape and give the focus back.
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef } from "preact/hooks";
+import { useId, useLayoutEffect, useRef } from "preact/hooks";
 
 import { Icon } from "./icons.tsx";
 import { t } from "./i18n.ts";
@@ -27,13 +27,14 @@ export interface DialogProps {
 export function Dialog({ title, kind = "dialog", focus = "title", lead, onClose, foot, children }: DialogProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const heading = useId();
-  useEffect(() => {
+  // Before the next key is heard, which may be for the dialog already.
+  useLayoutEffect(() => {
     const opener = document.activeElement;
     return () => {
       if (opener instanceof HTMLElement) opener.focus();
     };
   }, []);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const show = () => {
       if (!dialog.current?.open) dialog.current?.showModal();
     };

@@ -1,5 +1,9 @@
 // Keys that are the page's and not the desktop's, and keyboards that are not keys.
 import { keysymsBetween, type Typist } from "./keysyms.ts";
+import { layoutIsForeign, shortcutKey, type Press } from "./shortcuts.ts";
+
+/** Whether shortcuts are held with Command here, and Option writes characters. noVNC goes by the same sign. */
+export const onMac = /mac|ip(ad|hone|od)/i.test(navigator.platform);
 
 /** What has to be held together to leave the desktop's keyboard, and to go back to it. */
 const CHORD = /^(Control|Alt|Shift)(Left|Right)$/;
@@ -29,12 +33,55 @@ export function releaseKeys(): void {
   dispatchEvent(new Event("blur"));
 }
 
+/**
+ * Makes keys that are pressed in the desktop what the desktop can use, before noVNC hears of them: shortcuts get a Latin letter on
+ * layouts that have none, and on a Mac, Command is Control as long as `commandIsControl`.
+ */
+export function translateKeys(screen: Element, commandIsControl: () => boolean): void {
+  let foreignLayout = false;
+  const translate = (event: KeyboardEvent) => {
+    if (!isIn(screen, event)) return;
+    if (event.key === "Meta" && onMac && commandIsControl()) {
+      // As long as Command is held, macOS reports no releases of other keys; noVNC sends those itself where it sees `metaKey`.
+      replace(event, { key: "Control", code: event.code === "MetaRight" ? "ControlRight" : "ControlLeft", metaKey: false });
+      return;
+    }
+    if (event.type !== "keydown") return;
+    const press = pressOf(event);
+    foreignLayout = layoutIsForeign(foreignLayout, press);
+    const key = shortcutKey(press, foreignLayout);
+    if (key !== undefined) replace(event, { key });
+  };
+  addEventListener("keydown", translate, { capture: true });
+  addEventListener("keyup", translate, { capture: true });
+}
+
+function pressOf(event: KeyboardEvent): Press {
+  const { key, code, keyCode, shiftKey } = event;
+  return {
+    key,
+    code,
+    keyCode,
+    shiftKey,
+    held: event.ctrlKey || event.metaKey || (event.altKey && !onMac),
+    altGraph: event.getModifierState("AltGraph") || (event.altKey && onMac),
+    capsLock: event.getModifierState("CapsLock"),
+  };
+}
+
+/** Has an event say something else to the listeners that follow. */
+function replace(event: KeyboardEvent, values: { key?: string; code?: string; metaKey?: boolean }): void {
+  for (const [name, value] of Object.entries(values)) Object.defineProperty(event, name, { value });
+}
+
+const isIn = (screen: Element, { target }: Event): boolean => target instanceof Node && screen.contains(target);
+
 /** Milliseconds in which a browser says what is pasted; some ask their main process first. */
 const PASTE_WAIT = 150;
 
 /**
- * Lets the browser's own paste happen where control and V are pressed in the desktop: that needs no permission, and works on
- * pages without TLS. `onPaste` gets the text before `press` has to press the V that was held back.
+ * Lets the browser's own paste happen where its keys (Ctrl+V, or Command+V on a Mac) are pressed in the desktop: that needs no
+ * permission, and works on pages without TLS. `onPaste` gets the text before `press` has to press the V that was held back.
  */
 export function onPasteKeys(
   screen: Element,
@@ -50,8 +97,9 @@ export function onPasteKeys(
   addEventListener(
     "keydown",
     (event) => {
-      const isPaste = event.ctrlKey && !event.altKey && !event.metaKey && event.key.toLowerCase() === "v";
-      if (!isPaste || !(event.target instanceof Node) || !screen.contains(event.target) || !wanted()) return;
+      const [modifier, other] = onMac ? [event.metaKey, event.ctrlKey] : [event.ctrlKey, event.metaKey];
+      const isPaste = modifier && !other && !event.altKey && event.key.toLowerCase() === "v";
+      if (!isPaste || !isIn(screen, event) || !wanted()) return;
       event.stopImmediatePropagation();
       go();
       held = { timer: setTimeout(go, PASTE_WAIT), keysym: event.key.charCodeAt(0) };

@@ -5,7 +5,7 @@ import { t } from "../shared/i18n.ts";
 import { toast, Toasts } from "../shared/toast.tsx";
 import { directory, Replacing, upload } from "./files-panel.tsx";
 import { droppedFiles } from "./files.ts";
-import { onPasteKeys, releaseKeys, TouchKeyboard } from "./keyboard.ts";
+import { onMac, onPasteKeys, releaseKeys, TouchKeyboard, translateKeys } from "./keyboard.ts";
 import { nameOf } from "./paths.ts";
 import type { Query } from "./query.ts";
 import { Questions } from "./questions.tsx";
@@ -28,8 +28,10 @@ export function ViewerPage({ way, query, url }: { way: Way; query: Query; url: s
     const page = screen.current;
     const viewer = new Viewer(way, query, { screen: page, last: last.current }, ring);
     keyboard.current = new TouchKeyboard(field.current, viewer.typist, setTyping);
+    const { clipboard, commandIsControl } = viewer.settings;
+    translateKeys(page, () => commandIsControl.value);
     onPasteKeys(page, {
-      wanted: () => viewer.settings.clipboard.value && viewer.pastes.value,
+      wanted: () => clipboard.value && viewer.pastes.value && (!onMac || commandIsControl.value),
       onPaste: (text) => viewer.clipboard.give(text),
       press: (keysym) => viewer.key(keysym),
     });

@@ -1,4 +1,5 @@
 // The toolbar's panels: display, clipboard, keys.
+import type { Signal } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { t } from "../shared/i18n.ts";
@@ -6,6 +7,7 @@ import { Choices, Licences } from "../shared/page.tsx";
 import { toast } from "../shared/toast.tsx";
 import { Clipboard } from "./clipboard.ts";
 import { copyField } from "./copy.ts";
+import { onMac } from "./keyboard.ts";
 import { keys, keysymsOf } from "./keysyms.ts";
 import { remember } from "./settings.ts";
 import type { Viewer } from "./viewer.ts";
@@ -64,6 +66,23 @@ export function DisplayPanel({ viewer }: { viewer: Viewer }) {
   );
 }
 
+/** A setting that is on or off, and remembered. */
+function Switch({ name, on, label }: { name: "clipboard" | "command"; on: Signal<boolean>; label: string }) {
+  return (
+    <label class="check">
+      <input
+        type="checkbox"
+        checked={on.value}
+        onChange={() => {
+          on.value = !on.value;
+          remember(name, on.value ? "on" : "off");
+        }}
+      />
+      {label}
+    </label>
+  );
+}
+
 export function ClipboardPanel({ viewer }: { viewer: Viewer }) {
   const { clipboard: automatic } = viewer.settings;
   const pastes = viewer.pastes.value;
@@ -75,19 +94,7 @@ export function ClipboardPanel({ viewer }: { viewer: Viewer }) {
   }, []);
   return (
     <>
-      {Clipboard.available && (
-        <label class="check">
-          <input
-            type="checkbox"
-            checked={automatic.value}
-            onChange={() => {
-              automatic.value = !automatic.value;
-              remember("clipboard", automatic.value ? "on" : "off");
-            }}
-          />
-          {t("viewer.clipboard.automatic")}
-        </label>
-      )}
+      {Clipboard.available && <Switch name="clipboard" on={automatic} label={t("viewer.clipboard.automatic")} />}
       {automatic.value && pastes && reading === "prompt" && (
         <button
           type="button"
@@ -97,7 +104,7 @@ export function ClipboardPanel({ viewer }: { viewer: Viewer }) {
           {t("viewer.clipboard.allow")}
         </button>
       )}
-      {reading !== "granted" && pastes && <p class="hint">{t("viewer.clipboard.keys")}</p>}
+      {reading !== "granted" && pastes && <p class="hint">{t(onMac ? "viewer.clipboard.keys.mac" : "viewer.clipboard.keys")}</p>}
       <div class="field">
         <label for="clipboard-from">{t("viewer.clipboard.from")}</label>
         <textarea id="clipboard-from" ref={copied} class="input" rows={3} readOnly value={viewer.copied.value} />
@@ -220,6 +227,12 @@ export function KeysPanel({ viewer }: { viewer: Viewer }) {
           ))}
         </div>
       </div>
+      {onMac && (
+        <div class="stack tight">
+          <Switch name="command" on={viewer.settings.commandIsControl} label={t("viewer.keys.command")} />
+          <p class="hint">{t("viewer.keys.command.note")}</p>
+        </div>
+      )}
       <form
         class="field"
         onSubmit={(event) => {

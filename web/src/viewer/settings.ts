@@ -18,6 +18,8 @@ export interface Settings {
   panning: Signal<boolean>;
   /** Whether clipboards follow each other by themselves. */
   clipboard: Signal<boolean>;
+  /** Whether the Command keys of a Mac are the desktop's Control keys. */
+  commandIsControl: Signal<boolean>;
 }
 
 export function readSettings(query: Query): Settings {
@@ -34,9 +36,10 @@ export function readSettings(query: Query): Settings {
     viewOnly: signal(query.viewOnly),
     panning: signal(false),
     clipboard: signal(kept("viewer.clipboard").read() !== "off"),
+    commandIsControl: signal(kept("viewer.command").read() !== "off"),
   };
 }
 
 /** Remembers a choice for the next desktop. */
-export const remember = (name: "resize" | "quality" | "compression" | "clipboard", value: string | number): void =>
+export const remember = (name: "resize" | "quality" | "compression" | "clipboard" | "command", value: string | number): void =>
   kept(`viewer.${name}`).write(String(value));

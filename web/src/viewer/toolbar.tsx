@@ -2,7 +2,7 @@
 // chord of keys, and goes by itself.
 import { effect, signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
 import { address } from "../shared/base.ts";
 import { now } from "../shared/clock.ts";
@@ -98,7 +98,8 @@ export function Toolbar({ viewer, onTouchKeyboard, touchKeyboard }: { viewer: Vi
       if (dock.current?.contains(document.activeElement)) return leave();
       releaseKeys();
       show();
-      bar.current?.querySelector<HTMLElement>('[tabindex="0"]')?.focus();
+      // At once, so that keys that follow are the toolbar's and not the desktop's.
+      bar.current?.querySelector<HTMLElement>('[tabindex="0"]')?.focus({ preventScroll: true });
     });
     return () => {
       stop();
@@ -180,17 +181,19 @@ export function Toolbar({ viewer, onTouchKeyboard, touchKeyboard }: { viewer: Vi
   const current = Math.min(active, items.length - 1);
 
   const onKeyDown = (event: KeyboardEvent) => {
+    const tools = [...(bar.current?.querySelectorAll<HTMLElement>("a, button") ?? [])];
+    const focused = tools.findIndex((tool) => tool === document.activeElement);
     const places: Record<string, number> = {
-      ArrowRight: (current + 1) % items.length,
-      ArrowLeft: (current + items.length - 1) % items.length,
+      ArrowRight: (focused + 1) % tools.length,
+      ArrowLeft: (focused + tools.length - 1) % tools.length,
       Home: 0,
-      End: items.length - 1,
+      End: tools.length - 1,
     };
     const place = places[event.key];
     if (place === undefined) return;
     event.preventDefault();
     setActive(place);
-    bar.current?.querySelectorAll<HTMLElement>("a, button")[place]?.focus();
+    tools[place]?.focus({ preventScroll: true });
   };
   const closePanel = (byKeyboard: boolean) => {
     const button = bar.current?.querySelector<HTMLElement>(`#tool-${panel.value}`);
@@ -289,7 +292,7 @@ function Tool({ item, tabIndex, onUse }: { item: Item; tabIndex: number; onUse: 
 
 function Panel({ name, viewer, onClose }: { name: PanelName; viewer: Viewer; onClose: (byKeyboard: boolean) => void }) {
   const section = useRef<HTMLElement>(null);
-  useEffect(() => section.current?.focus({ preventScroll: true }), []);
+  useLayoutEffect(() => section.current?.focus({ preventScroll: true }), []);
   const Body = panels[name];
   return (
     <section ref={section} class="panel" data-panel={name} role="dialog" aria-labelledby="panel-title" tabIndex={-1}>
