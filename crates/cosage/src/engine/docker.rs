@@ -44,7 +44,7 @@ use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use tokio::sync::{Mutex, OnceCell, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use self::client::{Client, ORDER_LIMIT, READ_LIMIT, Refusal, limited, sort};
+use self::client::{Client, ORDER_LIMIT, READ_LIMIT, is_not_found, limited};
 use self::files::Programs;
 pub use self::operator::Operator;
 use self::site::Site;
@@ -203,7 +203,7 @@ impl Docker {
         );
         match limited(READ_LIMIT, read).await {
             Ok(text) => Ok(last_lines(&text)),
-            Err(error) if sort(&error) == Refusal::Missing => Err(EngineError::Gone),
+            Err(error) if is_not_found(&error) => Err(EngineError::Gone),
             Err(error) => Err(self.client.explain(error)),
         }
     }
@@ -221,7 +221,7 @@ impl Docker {
         Ok(written
             .map(move |part| match part {
                 Ok(part) => Ok(part.into_bytes()),
-                Err(error) if sort(&error) == Refusal::Missing => Err(EngineError::Gone),
+                Err(error) if is_not_found(&error) => Err(EngineError::Gone),
                 Err(error) => Err(client.explain(error)),
             })
             .boxed())
@@ -253,7 +253,7 @@ impl Docker {
                     Ok(Some(remains))
                 }
             },
-            Err(error) if sort(&error) == Refusal::Missing => Ok(None),
+            Err(error) if is_not_found(&error) => Ok(None),
             Err(error) => Err(self.client.explain(error)),
         }
     }
@@ -289,7 +289,7 @@ impl Docker {
             .await
             {
                 Ok(()) => {}
-                Err(error) if sort(&error) == Refusal::Missing => {}
+                Err(error) if is_not_found(&error) => {}
                 Err(error) => return Err(self.client.explain(error)),
             }
         }
@@ -379,7 +379,7 @@ impl Engine for Docker {
         let docker = self.client.get()?;
         match limited(READ_LIMIT, docker.inspect_container(&container, None)).await {
             Ok(container) => Ok(labels::exit(container.state.as_ref())),
-            Err(error) if sort(&error) == Refusal::Missing => Err(EngineError::Gone),
+            Err(error) if is_not_found(&error) => Err(EngineError::Gone),
             Err(error) => Err(self.client.explain(error)),
         }
     }
@@ -397,14 +397,7 @@ impl Engine for Docker {
     }
 
     async fn has_image(&self, image: &str) -> Result<bool, EngineError> {
-        let docker = self.client.get()?;
-        match limited(READ_LIMIT, docker.inspect_image(image)).await {
-            Ok(_) => Ok(true),
-            Err(error) => match sort(&error) {
-                Refusal::ImageMissing | Refusal::Missing => Ok(false),
-                _ => Err(self.client.explain(error)),
-            },
-        }
+        Ok(self.client.image(image).await?.is_some())
     }
 
     async fn ping(&self) -> Result<(), EngineError> {

@@ -16,7 +16,9 @@ mod docker_only;
 mod docker_pull;
 mod fake;
 mod files;
+mod names;
 mod strangers;
+mod stub;
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, resume_unwind};

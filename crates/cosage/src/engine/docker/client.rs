@@ -1,4 +1,4 @@
-//! The connection to the engine, time limits, and what its refusals mean.
+//! The connection to the engine, time limits, and what its errors mean.
 
 use std::error::Error as _;
 use std::io;
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bollard::API_DEFAULT_VERSION;
 use bollard::errors::Error;
+use bollard::models::ImageInspect;
 use bollard::query_parameters::{RemoveContainerOptionsBuilder, WaitContainerOptionsBuilder};
 use futures_util::TryStreamExt;
 
@@ -113,9 +114,10 @@ impl Client {
         .await
         {
             Ok(()) => Ok(()),
-            Err(error) => match sort(&error) {
-                Refusal::Missing => Ok(()),
-                Refusal::BeingRemoved => self.removed(container).await,
+            Err(error) => match status(&error) {
+                Some(NOT_FOUND) => Ok(()),
+                // A forced removal has no other conflict than one that is under way already.
+                Some(CONFLICT) => self.removed(container).await,
                 _ => Err(self.explain(error)),
             },
         }
@@ -133,7 +135,17 @@ impl Client {
         match limited(ORDER_LIMIT, wait).await {
             // The exit code of the container, which bollard makes an error of its own.
             Ok(()) | Err(Error::DockerContainerWaitError { .. }) => Ok(()),
-            Err(error) if sort(&error) == Refusal::Missing => Ok(()),
+            Err(error) if is_not_found(&error) => Ok(()),
+            Err(error) => Err(self.explain(error)),
+        }
+    }
+
+    /// Looks an image up; `None` when the engine does not have it.
+    pub(super) async fn image(&self, reference: &str) -> Result<Option<ImageInspect>, EngineError> {
+        let docker = self.get()?;
+        match limited(READ_LIMIT, docker.inspect_image(reference)).await {
+            Ok(image) => Ok(Some(image)),
+            Err(error) if is_not_found(&error) => Ok(None),
             Err(error) => Err(self.explain(error)),
         }
     }
@@ -164,8 +176,8 @@ impl Client {
             Error::DockerResponseServerError {
                 status_code,
                 message,
-            } => refusal(status_code, message),
-            Error::DockerStreamError { error } => refusal(500, error),
+            } => classify(status_code, message),
+            Error::DockerStreamError { error } => classify(500, error),
             Error::SocketNotFoundError(_) => {
                 EngineError::Unavailable(self.unreachable(io::ErrorKind::NotFound, ""))
             }
@@ -214,69 +226,72 @@ pub(super) async fn limited<T>(
         .unwrap_or(Err(Error::RequestTimeoutError))
 }
 
-/// A refusal that the caller can do something about.
+pub(super) const BAD_REQUEST: u16 = 400;
+pub(super) const FORBIDDEN: u16 = 403;
+pub(super) const NOT_FOUND: u16 = 404;
+pub(super) const CONFLICT: u16 = 409;
+
+/// The status of an answer that is an error; `None` when there is no answer.
+///
+/// What a status means follows from the call that was made. The text beside it decides nothing: it
+/// contains names that callers choose.
+pub(super) fn status(error: &Error) -> Option<u16> {
+    match error {
+        Error::DockerResponseServerError { status_code, .. } => Some(*status_code),
+        _ => None,
+    }
+}
+
+/// Whether the engine does not have what the call was about.
+pub(super) fn is_not_found(error: &Error) -> bool {
+    status(error) == Some(NOT_FOUND)
+}
+
+/// What an answer means that its call makes nothing of.
+fn classify(status: u16, message: String) -> EngineError {
+    match shortage(&message).filter(|_| status >= 500) {
+        Some(Shortage::Disk) => EngineError::OutOfDisk(message),
+        Some(Shortage::Resources) => EngineError::OutOfResources(message),
+        None if matches!(status, 502..=504) => EngineError::Unavailable(message),
+        None => EngineError::Refused(message),
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// The image is not there.
-    ImageMissing,
-    /// The network is not there, or two have its name.
-    NetworkMissing,
-    /// Another container has the name.
-    NameTaken,
-    /// The container is not there.
-    Missing,
-    /// Somebody else removes it already.
-    BeingRemoved,
-    /// Anything else.
-    Other,
+enum Shortage {
+    Disk,
+    Resources,
 }
 
-/// Sorts an error. The engine's texts are looked at only where its status code is ambiguous.
-pub(super) fn sort(error: &Error) -> Refusal {
-    let Error::DockerResponseServerError {
-        status_code,
-        message,
-    } = error
-    else {
-        return Refusal::Other;
-    };
-    let message = message.to_lowercase();
-    match status_code {
-        404 if message.contains("no such image") => Refusal::ImageMissing,
-        404 if message.contains("network") => Refusal::NetworkMissing,
-        404 => Refusal::Missing,
-        409 if message.contains("already in progress") => Refusal::BeingRemoved,
-        409 if message.contains("name") && message.contains("in use") => Refusal::NameTaken,
-        _ if message.contains("network") && message.contains("ambiguous") => {
-            Refusal::NetworkMissing
-        }
-        _ => Refusal::Other,
-    }
-}
-
-fn refusal(status: u16, message: String) -> EngineError {
-    const DISK: [&str; 2] = ["no space left on device", "disk quota exceeded"];
-    const RESOURCES: [&str; 8] = [
-        "cannot allocate memory",
-        "resource temporarily unavailable",
-        "too many open files",
-        // A bridge holds 1023 containers.
-        "exchange full",
-        "address pool",
-        "no available ip",
-        "port is already allocated",
-        "address already in use",
-    ];
-    let lower = message.to_lowercase();
-    if DISK.iter().any(|text| lower.contains(text)) {
-        EngineError::OutOfDisk(message)
-    } else if RESOURCES.iter().any(|text| lower.contains(text)) {
-        EngineError::OutOfResources(message)
-    } else if matches!(status, 502..=504) {
-        EngineError::Unavailable(message)
-    } else {
-        EngineError::Refused(message)
-    }
+/// What the engine's host lacks, by an error's text: no status says it.
+///
+/// The engine wraps errors as `what was done: cause`, and each of these causes is a whole part
+/// between colons. All contain spaces, unlike the names of desktops, containers, volumes, networks
+/// and images, so no name can look like one.
+fn shortage(message: &str) -> Option<Shortage> {
+    message
+        .to_lowercase()
+        .split([':', '\n'])
+        .map(|part| part.trim_matches(|character: char| !character.is_alphanumeric()))
+        .find_map(|part| match part {
+            "no space left on device" | "disk quota exceeded" => Some(Shortage::Disk),
+            "cannot allocate memory"
+            | "resource temporarily unavailable"
+            | "too many open files"
+            | "too many open files in system"
+            // A bridge holds 1023 containers.
+            | "exchange full"
+            | "port is already allocated"
+            | "address already in use"
+            | "all predefined address pools have been fully subnetted" => Some(Shortage::Resources),
+            _ => [
+                "could not find an available, non-overlapping ipv4 address pool",
+                "no available ipv4 addresses on this network's address pools",
+            ]
+            .iter()
+            .any(|cause| part.starts_with(cause))
+            .then_some(Shortage::Resources),
+        })
 }
 
 fn parse(host: Option<&str>, certificates: Option<&Path>) -> Result<Address, EngineError> {
@@ -377,59 +392,57 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_sorted_by_what_can_be_done_about_them() {
-        let sorted = |status_code, message: &str| {
-            sort(&Error::DockerResponseServerError {
-                status_code,
-                message: message.to_owned(),
-            })
+    fn a_shortage_is_told_from_other_errors() {
+        use EngineError::{OutOfDisk, OutOfResources, Refused, Unavailable};
+        let check = |status, message: &str, expected: fn(String) -> EngineError| {
+            let classified = classify(status, message.to_owned());
+            assert_eq!(classified, expected(message.to_owned()));
         };
-        assert_eq!(
-            sorted(404, "No such image: network-tools:latest"),
-            Refusal::ImageMissing
+        check(
+            500,
+            "mkdir /var/lib/docker/x: no space left on device",
+            OutOfDisk,
         );
-        assert_eq!(
-            sorted(404, "network cosage not found"),
-            Refusal::NetworkMissing
+        check(500, "create session key: Disk quota exceeded\n", OutOfDisk);
+        check(
+            500,
+            "runc create failed: write cgroup.procs: cannot allocate memory: unknown",
+            OutOfResources,
         );
-        assert_eq!(
-            sorted(400, "network cosage is ambiguous (2 matches found on name)"),
-            Refusal::NetworkMissing
+        check(
+            500,
+            "caused \"fork/exec /usr/bin/runc: resource temporarily unavailable\"",
+            OutOfResources,
         );
-        assert_eq!(sorted(404, "No such container: abc"), Refusal::Missing);
-        assert_eq!(
-            sorted(
-                409,
-                "Conflict. The container name \"/a\" is already in use by container \"b\"."
-            ),
-            Refusal::NameTaken
+        check(
+            500,
+            "adding interface veth1 to bridge br-1 failed: exchange full",
+            OutOfResources,
         );
-        assert_eq!(
-            sorted(409, "removal of container abc is already in progress"),
-            Refusal::BeingRemoved
+        check(
+            500,
+            "Bind for 127.0.0.1:5900 failed: port is already allocated",
+            OutOfResources,
         );
-        assert_eq!(sorted(500, "boom"), Refusal::Other);
-    }
-
-    #[test]
-    fn exhaustion_is_told_from_other_refusals() {
-        let explained = |message: &str| refusal(500, message.to_owned());
-        assert!(matches!(
-            explained("mkdir /var/lib/docker/x: no space left on device"),
-            EngineError::OutOfDisk(_)
-        ));
-        assert!(matches!(
-            explained("fork/exec /usr/bin/runc: cannot allocate memory"),
-            EngineError::OutOfResources(_)
-        ));
-        assert!(matches!(
-            explained("could not find an available, non-overlapping IPv4 address pool"),
-            EngineError::OutOfResources(_)
-        ));
-        assert!(matches!(explained("no"), EngineError::Refused(_)));
-        assert!(matches!(
-            refusal(503, "shutting down".to_owned()),
-            EngineError::Unavailable(_)
-        ));
+        check(
+            500,
+            "could not find an available, non-overlapping IPv4 address pool among the defaults",
+            OutOfResources,
+        );
+        check(
+            500,
+            "no available IPv4 addresses on this network's address pools: network (1f2e)",
+            OutOfResources,
+        );
+        check(503, "shutting down", Unavailable);
+        check(500, "no", Refused);
+        // The name of a file.
+        check(
+            500,
+            "stat /no space left on device/x: no such file or directory",
+            Refused,
+        );
+        // What is wrong is the request.
+        check(400, "invalid mount: no space left on device", Refused);
     }
 }

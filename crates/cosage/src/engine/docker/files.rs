@@ -35,7 +35,7 @@ use tokio::time::{sleep, timeout};
 use self::closable::Closable;
 use super::super::EngineError;
 use super::super::home::{Home, HomeError, Link};
-use super::client::{Client, ORDER_LIMIT, READ_LIMIT, Refusal, limited, sort};
+use super::client::{Client, ORDER_LIMIT, READ_LIMIT, is_not_found, limited};
 use super::{Docker, labels};
 use crate::desktop::Uid;
 
@@ -271,7 +271,8 @@ impl Docker {
                         mark: Some(mark),
                     });
                 }
-                Err(error) if may_import && sort(&error) == Refusal::ImageMissing => {
+                // The image is all that this order needs to be there.
+                Err(error) if may_import && is_not_found(&error) => {
                     may_import = false;
                     self.import_program().await?;
                 }

@@ -17,7 +17,9 @@ use super::super::{
     ContainerSpec, EngineError, Instance, LaunchSpec, Limits, OnStep, PullPolicy, Sandbox,
     StartStep, Workload,
 };
-use super::client::{ORDER_LIMIT, READ_LIMIT, Refusal, limited, sort};
+use super::client::{
+    BAD_REQUEST, CONFLICT, NOT_FOUND, ORDER_LIMIT, READ_LIMIT, is_not_found, limited, status,
+};
 use super::site::{Route, Site};
 use super::{Docker, labels};
 
@@ -123,7 +125,7 @@ impl Docker {
                     )))
                 }
             }
-            Err(error) if sort(&error) == Refusal::Missing => Ok(Home::New),
+            Err(error) if is_not_found(&error) => Ok(Home::New),
             Err(error) => Err(self.client.explain(error)),
         }
     }
@@ -175,22 +177,23 @@ impl Docker {
                 }
                 Err(error) => error,
             };
-            match sort(&error) {
-                Refusal::ImageMissing if may_pull => {
+            match status(&error) {
+                // Either the image is missing or the network is, and the image can be looked up.
+                Some(NOT_FOUND) if self.client.image(&container.image).await?.is_none() => {
+                    if !may_pull {
+                        return Err(EngineError::ImageMissing {
+                            image: container.image.clone(),
+                            hint: container.image_hint.clone(),
+                        });
+                    }
                     may_pull = false;
                     self.pull(container, cancel, on_step).await?;
                 }
-                Refusal::ImageMissing => {
-                    return Err(EngineError::ImageMissing {
-                        image: container.image.clone(),
-                        hint: container.image_hint.clone(),
-                    });
-                }
-                Refusal::NetworkMissing if may_make_network => {
+                Some(BAD_REQUEST | NOT_FOUND) if may_make_network => {
                     may_make_network = false;
                     self.ensure_network(site).await?;
                 }
-                Refusal::NameTaken => match self.make_way(spec, container).await? {
+                Some(CONFLICT) => match self.make_way(spec, container).await? {
                     Way::Cleared if may_replace => may_replace = false,
                     Way::NobodyThere if begun.elapsed() < ORDER_LIMIT => sleep(NAME_RETRY).await,
                     Way::Cleared | Way::NobodyThere => {
@@ -236,10 +239,11 @@ impl Docker {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
-        if sort(&error) != Refusal::NetworkMissing {
+        // A network that was removed while no desktop was on it is not found, and two of one name
+        // are a bad request. An order that failed for another reason fails again.
+        if !matches!(status(&error), Some(BAD_REQUEST | NOT_FOUND)) {
             return Err(self.client.explain(error));
         }
-        // Somebody removed the network while no desktop was on it.
         self.ensure_network(site).await?;
         self.call(ORDER_LIMIT, |docker| docker.start_container(id, None))
             .await
@@ -255,7 +259,7 @@ impl Docker {
         let other = match limited(READ_LIMIT, docker.inspect_container(&container.name, None)).await
         {
             Ok(other) => other,
-            Err(error) if sort(&error) == Refusal::Missing => return Ok(Way::NobodyThere),
+            Err(error) if is_not_found(&error) => return Ok(Way::NobodyThere),
             Err(error) => return Err(self.client.explain(error)),
         };
         let running = other.state.and_then(|state| state.running) == Some(true);

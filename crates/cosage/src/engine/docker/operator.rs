@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::super::EngineError;
 use super::super::inventory::{EngineInfo, ImageInfo, image_architecture};
-use super::client::{Client, Location, READ_LIMIT, Refusal, limited, sort};
+use super::client::{Client, Location, READ_LIMIT, limited};
 use super::pull::fetch;
 use super::strangers;
 
@@ -48,21 +48,15 @@ impl Operator {
     /// # Errors
     /// When the engine does not answer.
     pub async fn image(&self, reference: &str) -> Result<Option<ImageInfo>, EngineError> {
-        let docker = self.client.get()?;
-        match limited(READ_LIMIT, docker.inspect_image(reference)).await {
-            Ok(image) => Ok(Some(ImageInfo {
-                size: image
-                    .size
-                    .and_then(|size| u64::try_from(size).ok())
-                    .unwrap_or_default(),
-                architecture: image.architecture.unwrap_or_default(),
-                created_at: image.created.and_then(|created| created.parse().ok()),
-            })),
-            Err(error) => match sort(&error) {
-                Refusal::ImageMissing | Refusal::Missing => Ok(None),
-                _ => Err(self.client.explain(error)),
-            },
-        }
+        let image = self.client.image(reference).await?;
+        Ok(image.map(|image| ImageInfo {
+            size: image
+                .size
+                .and_then(|size| u64::try_from(size).ok())
+                .unwrap_or_default(),
+            architecture: image.architecture.unwrap_or_default(),
+            created_at: image.created.and_then(|created| created.parse().ok()),
+        }))
     }
 
     /// Fetches an image from its registry, and tells how much of it is there (0 to 100, where that

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::{ContainerSpec, EngineError, OnStep, StartStep};
 use super::Docker;
-use super::client::{Client, limited};
+use super::client::{Client, limited, status};
 
 /// How long a pull may be silent. Its whole duration has no limit but the caller's patience.
 const PULL_SILENCE: Duration = Duration::from_secs(120);
@@ -80,7 +80,14 @@ pub(super) async fn fetch(
                     PULL_SILENCE.as_secs()
                 )));
             }
-            Err(error) => return Err(client.explain(error)),
+            Err(error) => {
+                // The engine passes on what the registry answered.
+                let answered = status(&error).is_some();
+                return Err(match client.explain(error) {
+                    EngineError::Unavailable(reason) if answered => EngineError::Refused(reason),
+                    explained => explained,
+                });
+            }
         }
     }
 }

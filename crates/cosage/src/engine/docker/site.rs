@@ -8,7 +8,10 @@ use bollard::query_parameters::ListNetworksOptionsBuilder;
 use jiff::Timestamp;
 
 use super::super::EngineError;
-use super::client::{Location, ORDER_LIMIT, READ_LIMIT, Refusal, limited, sort};
+use super::client::{
+    CONFLICT, FORBIDDEN, Location, NOT_FOUND, ORDER_LIMIT, READ_LIMIT, is_not_found, limited,
+    status,
+};
 use super::{Docker, Reach, labels};
 
 /// The option of Docker's bridge networks that lets their containers reach each other.
@@ -119,7 +122,7 @@ impl Docker {
                 let mode = container.host_config.and_then(|host| host.network_mode);
                 Ok((mode.as_deref() != Some("host")).then(|| id.to_owned()))
             }
-            Err(error) if sort(&error) == Refusal::Missing => Ok(None),
+            Err(error) if is_not_found(&error) => Ok(None),
             Err(error) => Err(self.client.explain(error)),
         }
     }
@@ -147,13 +150,25 @@ impl Docker {
         };
         match limited(ORDER_LIMIT, docker.connect_network(&site.network, request)).await {
             Ok(()) => Ok(()),
-            Err(bollard::errors::Error::DockerResponseServerError { message, .. })
-                if message.contains("already") =>
-            {
+            // The same status as for what is never allowed, so the container says which it is.
+            Err(error) if status(&error) == Some(FORBIDDEN) && self.is_on(own, site).await? => {
                 Ok(())
             }
             Err(error) => Err(self.client.explain(error)),
         }
+    }
+
+    /// Whether a container is on the desktops' network.
+    async fn is_on(&self, container: &str, site: &Site) -> Result<bool, EngineError> {
+        let inspected = self
+            .call(READ_LIMIT, |docker| {
+                docker.inspect_container(container, None)
+            })
+            .await?;
+        let networks = inspected
+            .network_settings
+            .and_then(|settings| settings.networks);
+        Ok(networks.is_some_and(|networks| networks.contains_key(&site.network)))
     }
 
     async fn create_network(&self, site: &Site) -> Result<(), EngineError> {
@@ -181,9 +196,7 @@ impl Docker {
                 Ok(())
             }
             // Another service on this engine was quicker.
-            Err(bollard::errors::Error::DockerResponseServerError {
-                status_code: 409, ..
-            }) => Ok(()),
+            Err(error) if status(&error) == Some(CONFLICT) => Ok(()),
             Err(error) => Err(self.client.explain(error)),
         }
     }
@@ -227,13 +240,12 @@ impl Docker {
         let docker = self.client.get()?;
         match limited(ORDER_LIMIT, docker.remove_network(id)).await {
             Ok(()) => Ok(Removal::Done),
-            Err(error) if sort(&error) == Refusal::NetworkMissing => Ok(Removal::Done),
-            Err(bollard::errors::Error::DockerResponseServerError { message, .. })
-                if message.contains("active endpoints") =>
-            {
-                Ok(Removal::InUse)
-            }
-            Err(error) => Err(self.client.explain(error)),
+            Err(error) => match status(&error) {
+                Some(NOT_FOUND) => Ok(Removal::Done),
+                // Also for the engine's own networks, none of which has our label.
+                Some(FORBIDDEN) => Ok(Removal::InUse),
+                _ => Err(self.client.explain(error)),
+            },
         }
     }
 

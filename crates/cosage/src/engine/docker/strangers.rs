@@ -15,7 +15,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::super::legacy::Stranger;
 use super::super::{EngineError, Found, Instance, InstanceId};
-use super::client::{Client, READ_LIMIT, Refusal, limited, sort};
+use super::client::{Client, READ_LIMIT, is_not_found, limited};
 use super::site::{Route, Site};
 use super::{Docker, INSPECTIONS, labels};
 use crate::desktop::Environment;
@@ -146,7 +146,7 @@ impl Docker {
         let docker = self.client.get()?;
         match limited(READ_LIMIT, docker.inspect_container(id, None)).await {
             Ok(container) => Ok(Some(container)),
-            Err(error) if sort(&error) == Refusal::Missing => Ok(None),
+            Err(error) if is_not_found(&error) => Ok(None),
             Err(error) => Err(self.client.explain(error)),
         }
     }
