@@ -179,15 +179,6 @@ impl Catalog {
         self.apps.get(name)
     }
 
-    /// The apps that run an image, however fully it is named.
-    pub fn apps_of_image(&self, image: &str) -> impl Iterator<Item = &Arc<App>> {
-        let wanted = full_name(image);
-        self.apps.values().filter(move |app| match &app.source {
-            Source::Container(source) => full_name(&source.image) == wanted,
-            Source::Remote { .. } => false,
-        })
-    }
-
     /// What to say about a name that nothing answers to.
     pub fn unknown(&self, name: &str) -> UnknownApp {
         let names = self.apps.keys().chain(self.aliases.keys());
@@ -197,27 +188,6 @@ impl Catalog {
             known: self.apps.keys().cloned().collect(),
         }
     }
-}
-
-/// An image's name with what the engine adds by itself: the registry of those that name none, and the tag
-/// (<https://docs.docker.com/reference/cli/docker/image/tag/>).
-fn full_name(image: &str) -> String {
-    let (registry, path) = match image.split_once('/') {
-        // Nothing else has a dot or a port in its name.
-        Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (first, rest),
-        _ => ("docker.io", image),
-    };
-    let library = if registry == "docker.io" && !path.contains('/') {
-        "library/"
-    } else {
-        ""
-    };
-    let tag = if path.contains([':', '@']) {
-        ""
-    } else {
-        ":latest"
-    };
-    format!("{registry}/{library}{path}{tag}")
 }
 
 /// An app was asked for that is not in the catalogue.

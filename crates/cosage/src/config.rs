@@ -47,8 +47,6 @@ pub struct Config {
     pub port_range_end: u16,
     /// What container names start with.
     pub container_base_name: String,
-    /// Whether containers that the service before this one left are taken over.
-    pub adopt_legacy: bool,
     /// How long a desktop lives after its last viewer left; `None` is for ever.
     pub idle: Option<Duration>,
     /// How long a desktop waits for its first viewer.

@@ -10,7 +10,6 @@ mod images;
 pub mod keys;
 pub mod launch;
 pub mod lease;
-mod legacy;
 pub mod lifecycle;
 pub mod manager;
 pub mod reconcile;

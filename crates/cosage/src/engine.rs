@@ -26,7 +26,6 @@ use tokio_util::sync::CancellationToken;
 
 use self::callback::CallbackSecret;
 use self::home::{Home, HomeError};
-use self::legacy::Stranger;
 use crate::desktop::{Environment, StreamKey, Uid};
 
 /// The name of one run of a desktop; never used twice, also not over restarts of the service.
@@ -407,14 +406,6 @@ pub trait Engine: Send + Sync + 'static {
     /// All instances of this service, running or not. One that is being started may show as
     /// [`Found::Remains`] until it runs.
     async fn list(&self) -> Result<Vec<Found>, EngineError>;
-
-    /// The containers that run, belong to no service, and have names that begin with `base_name`. Nothing is done to
-    /// them.
-    async fn strangers(&self, base_name: &str) -> Result<Vec<Stranger>, EngineError>;
-
-    /// Says that the service goes on with an instance that it found. A [`Stranger`]'s is one of the service's own from
-    /// then on, until it is stopped or the service ends; for one that was started here nothing changes.
-    fn adopt(&self, instance: &Instance);
 
     /// The last `lines` lines the instance wrote to its standard output and error, oldest first;
     /// at most 64 KiB. [`EngineError::Gone`] when it is not there.

@@ -252,17 +252,17 @@ fn a_flag_that_says_yes_or_no_says_yes_by_itself() {
             let setting = settings.iter().find(|setting| setting["name"] == name);
             setting.unwrap()["value"].as_str().unwrap().to_owned()
         };
-        (of("COSAGE_ADOPT_LEGACY"), of("COSAGE_MAX_DESKTOPS"))
+        (of("COSAGE_API_ON_STREAM_PORT"), of("COSAGE_MAX_DESKTOPS"))
     };
     let expected = |one: &str, other: &str| (one.to_owned(), other.to_owned());
     assert_eq!(value(&[]), expected("false", "none"));
     // Another flag behind it is not its value.
     assert_eq!(
-        value(&["--adopt-legacy", "--max-desktops", "3"]),
+        value(&["--api-on-stream-port", "--max-desktops", "3"]),
         expected("true", "3")
     );
     assert_eq!(
-        value(&["--adopt-legacy", "false"]),
+        value(&["--api-on-stream-port", "false"]),
         expected("false", "none")
     );
 }

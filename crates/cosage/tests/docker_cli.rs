@@ -56,9 +56,9 @@ async fn images_and_what_is_in_the_way_are_found_on_the_engine() {
     assert!(image("tiny")["created_at"].is_string(), "{images:#}");
     assert_eq!(image("missing")["available"], false);
 
-    // In the way of a desktop's name, and nobody's.
-    let stranger = scene.container_name("stranger");
-    scene.docker(&["create", "--name", &stranger, TINY]);
+    // In the way of a desktop's name.
+    let unmanaged = scene.container_name("unmanaged");
+    scene.docker(&["create", "--name", &unmanaged, TINY]);
     let service = scene.serve().await;
     service.ensure("own", "tiny").await;
     let (healthy, report) = ask(&scene, &["doctor"]);
@@ -78,7 +78,7 @@ async fn images_and_what_is_in_the_way_are_found_on_the_engine() {
         found("images", "problem", "cosage/no-such-image:1"),
         "{report:#}"
     );
-    assert!(found("containers", "warning", &stranger), "{report:#}");
+    assert!(found("containers", "warning", &unmanaged), "{report:#}");
     assert!(
         !found("containers", "warning", &scene.container_name("own")),
         "{report:#}"

@@ -1,5 +1,5 @@
 //! The old contract on a real Docker Engine: an image that was built after it runs from a catalogue entry, and containers
-//! that the old service left are taken over.
+//! that the old service left are not touched.
 
 #![expect(
     clippy::unwrap_used,
@@ -13,7 +13,7 @@ use std::process::Command;
 
 use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
-use process::{PATIENCE, Scene, Service, Viewer, eventually, within};
+use process::{PATIENCE, Scene, Service, Viewer, within};
 use tokio_websockets::ClientBuilder;
 
 /// What the images' build makes as the old catalogue had them.
@@ -64,42 +64,6 @@ fn scene() -> Option<Scene> {
         "image {IMAGE} is missing; build it with images/build --test"
     );
     Some(scene)
-}
-
-/// Runs a container as the old service did: on the default bridge, published at a port of the range.
-fn leave(scene: &Scene, uid: &str, port: u16, variables: &[&str]) {
-    let name = scene.container_name(uid);
-    let publish = format!("{port}:2222");
-    let mut line = vec!["run", "--detach", "--name", &name, "--publish", &publish];
-    for variable in variables {
-        line.extend(["--env", variable]);
-    }
-    line.push(IMAGE);
-    scene.docker(&line);
-}
-
-/// Waits until a stranger answers: the old service has handed out nothing else.
-async fn answers(port: u16) {
-    eventually(PATIENCE, "the old container answers", async || {
-        let uri = format!("ws://127.0.0.1:{port}/vnc").parse().unwrap();
-        let builder = ClientBuilder::from_uri(uri);
-        let (mut socket, _) = builder.connect().await.ok()?;
-        socket.next().await?.ok()
-    })
-    .await;
-}
-
-fn state(scene: &Scene, uid: &str) -> Option<String> {
-    let name = scene.container_name(uid);
-    let format = ["inspect", "--format", "{{.State.Status}}", &name];
-    scene.try_docker(&format).ok()
-}
-
-async fn ready(service: &Service, uid: &str) -> String {
-    let desktop = service
-        .until(uid, "it is ready", |desktop| desktop["status"] == "ready")
-        .await;
-    desktop["url"].as_str().unwrap().to_owned()
 }
 
 fn log(scene: &Scene) -> String {
@@ -181,89 +145,23 @@ async fn an_old_image_runs_unchanged() {
 }
 
 #[tokio::test]
-async fn what_the_old_service_left_goes_on_until_it_is_stopped() {
-    let Some(mut scene) = scene() else { return };
-    let port = scene.ports.start + 1;
-    leave(&scene, "wall", port, &["THEME=1", "WS_TIMEOUT=600"]);
-    leave(&scene, "theme", port + 1, &["THEME=9"]);
-    let stopped = scene.container_name("stopped");
-    scene.docker(&["create", "--name", &stopped, IMAGE]);
-    let several = scene.container_name("several");
-    scene.docker(&["run", "--detach", "--name", &several, process::TINY]);
-    answers(port).await;
-
-    // Without the setting nobody is touched, and the operator is told of it.
+async fn containers_of_the_old_service_are_left_alone_and_reported() {
+    let Some(scene) = scene() else { return };
+    let name = scene.container_name("wall");
+    scene.docker(&["run", "--detach", "--name", &name, IMAGE]);
     let service = scene.serve().await;
     assert_eq!(service.get("/api/vm/wall").await.status, 404);
-    let doctor = crate::doctor(&scene, &service);
+    let reply = service.post("wall", r#"{"vm": "old"}"#).await;
+    assert_eq!(reply.json["code"], "name_taken", "{reply:?}");
+    let doctor = doctor(&scene, &service);
     assert!(
-        doctor.contains(&scene.container_name("wall")) && doctor.contains("--adopt-legacy"),
+        doctor.contains(&name) && doctor.contains("MIGRATING.md"),
         "{doctor}"
     );
-    service.terminate();
-    assert!(service.ended().await.success());
-
-    scene.set("COSAGE_ADOPT_LEGACY", "true");
-    for _ in 0..2 {
-        let service = scene.serve().await;
-        let url = ready(&service, "wall").await;
-        assert_eq!(url, format!("/stream/{port}/vnc"), "the old one");
-        service.see(&url).await;
-        service.kill();
-    }
-    let service = scene.serve().await;
-    let viewer = service.see(&ready(&service, "wall").await).await;
-    let logs = service.get("/api/vm/wall/logs").await;
-    assert_eq!(logs.status, 200, "{logs:?}");
-    let text = log(&scene);
-    for (uid, reason) in [("theme", "THEME must be"), ("several", "several apps")] {
-        let name = scene.container_name(uid);
-        let line = text
-            .lines()
-            .find(|line| line.contains(&name) && line.contains("not adopted"));
-        assert!(line.is_some_and(|line| line.contains(reason)), "{text}");
-    }
-    // What was taken over is in nobody's way.
-    let doctor = crate::doctor(&scene, &service);
-    assert!(
-        doctor.contains(&scene.container_name("theme"))
-            && !doctor.contains(&scene.container_name("wall")),
-        "{doctor}"
-    );
-    assert!(!text.contains("THEME=9"), "no value is in the log");
-    assert_eq!(state(&scene, "theme").as_deref(), Some("running"));
-    assert_eq!(state(&scene, "stopped").as_deref(), Some("created"));
-
-    assert_eq!(service.delete("wall").await.status, 204);
-    assert!(viewer.closed().await.is_some());
-    assert_eq!(state(&scene, "wall"), None);
-    let url = service.ensure("wall", "old").await;
-    service.see(&url).await;
-    let name = scene.container_name("wall");
-    let theme = scene.docker(&["exec", &name, "bash", "-c", "echo $THEME"]);
-    assert_eq!(theme, "1");
-}
-
-#[tokio::test]
-async fn an_old_image_that_ends_when_nobody_looks_went_idle_and_comes_back() {
-    let Some(mut scene) = scene() else { return };
-    scene.set("COSAGE_ADOPT_LEGACY", "true");
-    let port = scene.ports.start + 1;
-    leave(&scene, "wall", port, &["WS_TIMEOUT=12"]);
-    answers(port).await;
-    let service = scene.serve().await;
-    let url = ready(&service, "wall").await;
-    let viewer = service.see(&url).await;
-    drop(viewer);
-    let desktop = service
-        .until("wall", "it has ended by itself", |desktop| {
-            assert_ne!(desktop["status"], "failed", "{desktop}");
-            desktop["status"] == "asleep"
-        })
-        .await;
-    assert_eq!(desktop["ended"], "idle", "{desktop}");
-    assert!(log(&scene).contains("reason=Idle"), "{}", log(&scene));
-    assert_eq!(state(&scene, "wall"), None, "nothing is left of it");
+    let format = ["inspect", "--format", "{{.State.Status}}", &name];
+    assert_eq!(scene.docker(&format), "running");
+    // When it is gone, its name is free.
+    scene.docker(&["rm", "--force", &name]);
     let url = service.ensure("wall", "old").await;
     service.see(&url).await;
 }
@@ -289,13 +187,9 @@ async fn the_services_own_clock_is_the_first() {
 /// A viewer that comes just when the image ends is held and gets the next instance: SAGE3's never asks again.
 #[tokio::test]
 async fn a_viewer_that_comes_at_the_moment_of_the_end_is_served() {
-    let Some(mut scene) = scene() else { return };
-    scene.set("COSAGE_ADOPT_LEGACY", "true");
-    let port = scene.ports.start + 1;
-    leave(&scene, "wall", port, &["WS_TIMEOUT=600"]);
-    answers(port).await;
+    let Some(scene) = scene() else { return };
     let service = scene.serve().await;
-    let url = ready(&service, "wall").await;
+    let url = service.ensure("wall", "old").await;
     service
         .until("wall", "it has been up for long enough", |desktop| {
             let started: Timestamp = desktop["started_at"].as_str().unwrap().parse().unwrap();

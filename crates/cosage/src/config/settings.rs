@@ -82,7 +82,7 @@ const fn setting(
 use DefaultValue::{Text, Words};
 
 /// All settings, in the order of the reference. The profile is the first, because others follow from it.
-pub static SETTINGS: [Setting; 40] = [
+pub static SETTINGS: [Setting; 39] = [
     setting(
         "COSAGE_PROFILE",
         "none|sage3",
@@ -160,16 +160,6 @@ pub static SETTINGS: [Setting; 40] = [
         "What container names start with; the desktop's uid follows.",
         |config, text| {
             config.container_base_name = docker_name(text)?;
-            Ok(())
-        },
-    ),
-    setting(
-        "COSAGE_ADOPT_LEGACY",
-        "BOOLEAN",
-        Text("false"),
-        "Whether running containers of the old service, which has to be stopped, are taken over: those named CONTAINER_BASE_NAME and a uid that carry no labels of ours and whose image an app of the catalogue has. Otherwise they are never touched.",
-        |config, text| {
-            config.adopt_legacy = boolean(text)?;
             Ok(())
         },
     ),

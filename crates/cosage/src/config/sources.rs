@@ -483,7 +483,6 @@ fn blank() -> Config {
         port_range_start: 0,
         port_range_end: 0,
         container_base_name: String::new(),
-        adopt_legacy: false,
         idle: None,
         first_viewer: FirstViewer::LikeIdle,
         max_age: None,

@@ -125,8 +125,6 @@ struct Current {
     missed_exit: Option<Exit>,
     /// Whether it ended by itself, so that there is nothing left to look at.
     over: bool,
-    /// For an instance that was found running: from when on an end of it is one for want of viewers.
-    may_be_idle: Option<Timestamp>,
     /// Of one that was found running, until it answers or does not.
     adoption: Option<TaskTrackerToken>,
     instance: Option<Arc<Instance>>,
@@ -305,7 +303,7 @@ impl Driver {
                 self.adoption_is_over(run);
             }
             Report::LaunchFailed(run, reason) => {
-                self.launch_failed(run, reason);
+                self.step(Event::LaunchFailed(run, reason));
                 self.adoption_is_over(run);
             }
             Report::Stopped(run, logs) => self.step(Event::Stopped(run, logs)),
@@ -398,24 +396,6 @@ impl Driver {
         }
     }
 
-    /// An old image that was found may have had no time left: that is no failure.
-    fn launch_failed(&mut self, run: Run, reason: FailReason) {
-        let may_be_idle = self.current_of(run).and_then(|current| current.may_be_idle);
-        let went_idle = match &reason {
-            FailReason::AppExited { exit, .. } => {
-                !exit.out_of_memory && may_be_idle.is_some_and(|from| Timestamp::now() >= from)
-            }
-            _ => false,
-        };
-        if went_idle {
-            tracing::info!(uid = %self.record.uid, "it ended for want of viewers before it was adopted");
-            self.ended = Some(EndReason::Idle);
-            self.step(Event::FoundIdle(run));
-        } else {
-            self.step(Event::LaunchFailed(run, reason));
-        }
-    }
-
     fn remember(&mut self, reply: Reply) -> RequestId {
         self.asked += 1;
         let id = RequestId(self.asked);
@@ -494,7 +474,7 @@ impl Driver {
             )
             .map_err(|error| FailReason::Catalogue(error.to_string()))?;
         tracing::info!(uid = %self.record.uid, app = %self.record.app, instance = %id, key = %key, "starting");
-        self.begin(run, id, Launch::New(Box::new(spec)), None, app.timers);
+        self.begin(run, id, Launch::New(Box::new(spec)), app.timers);
         Ok(())
     }
 
@@ -514,24 +494,14 @@ impl Driver {
         self.key = Some(key);
         tracing::info!(uid = %self.record.uid, app = %self.record.app, instance = %instance.id, "adopting");
         let id = instance.id.clone();
-        let may_be_idle = instance
-            .own_timeout
-            .and_then(|own| instance.started_at.checked_add(own).ok());
-        self.begin(run, id, Launch::Found(instance), may_be_idle, timers);
+        self.begin(run, id, Launch::Found(instance), timers);
         if let Some(current) = self.current_of(run) {
             current.adoption = Some(adoption);
         }
         Ok(())
     }
 
-    fn begin(
-        &mut self,
-        run: Run,
-        id: InstanceId,
-        launch: Launch,
-        may_be_idle: Option<Timestamp>,
-        timers: Timers,
-    ) {
+    fn begin(&mut self, run: Run, id: InstanceId, launch: Launch, timers: Timers) {
         let cancel = CancellationToken::new();
         let (exited, exit) = oneshot::channel();
         self.current = Some(Current {
@@ -542,7 +512,6 @@ impl Driver {
             exited: Some(exited),
             missed_exit: None,
             over: false,
-            may_be_idle,
             adoption: None,
             instance: None,
             ended: watch::Sender::new(None),

@@ -115,22 +115,6 @@ impl KeyTable {
         Err(KeyError::Exhausted(keys))
     }
 
-    /// Gives `uid` the key of the port at which the desktop's own container is published, if it is of the range and
-    /// free: the engine holds the port as long as the container runs.
-    pub fn lease_published(self: &Arc<Self>, uid: &Uid, key: StreamKey) -> Option<KeyLease> {
-        let mut inner = self.write();
-        if !self.range.contains(&key.0) || inner.held.contains_key(&key) {
-            return None;
-        }
-        inner.held.insert(key, uid.clone());
-        Some(KeyLease {
-            key,
-            table: Arc::clone(self),
-            // An engine that publishes ports by the kernel's rules alone leaves it to be bound.
-            _ports: reserve(key.0).unwrap_or_default(),
-        })
-    }
-
     /// Whose key it is.
     pub fn holder(&self, key: StreamKey) -> Option<Uid> {
         self.read().held.get(&key).cloned()
@@ -248,22 +232,6 @@ mod tests {
                 .lease(&uid("b"), Some(StreamKey(21_011)), None)
                 .is_ok()
         );
-    }
-
-    #[test]
-    fn a_port_that_the_desktops_own_container_has_is_its_key() {
-        let published = TcpListener::bind("0.0.0.0:21051").unwrap();
-        let table = table(21_050, 2);
-        let key = StreamKey(21_051);
-        let lease = table.lease_published(&uid("a"), key).unwrap();
-        assert_eq!((lease.key(), table.holder(key)), (key, Some(uid("a"))));
-        assert!(table.lease_published(&uid("b"), key).is_none());
-        let outside = table.lease_published(&uid("b"), StreamKey(80));
-        assert!(outside.is_none());
-        // The container ends, and the desktop gets its key back when it starts again.
-        drop((lease, published));
-        let again = table.lease(&uid("a"), Some(key), None).unwrap();
-        assert_eq!(again.key(), key);
     }
 
     #[test]

@@ -75,7 +75,6 @@ pub(super) async fn launch(
             (instance, Duration::ZERO)
         }
         Launch::Found(instance) => {
-            engine.adopt(&instance);
             still_runs(engine, &instance.id).await?;
             (*instance, timers.stop_grace)
         }

@@ -157,9 +157,6 @@ pub enum Event {
     /// The instance ended by itself, or is not there any more. Some do so for want of viewers,
     /// after the time that is given for those.
     Exited(Run, Exit, Option<Duration>),
-    /// The instance that was found has ended for want of viewers before it was known to answer, and
-    /// nothing of it is left.
-    FoundIdle(Run),
     /// The stop is done: nothing of the run is left but, where it ended by itself, the last lines
     /// it wrote.
     Stopped(Run, String),
@@ -313,7 +310,6 @@ impl Lifecycle {
             Event::Exited(run, exit, own_timeout) => {
                 self.exited(run, exit, own_timeout, now, &mut effects);
             }
-            Event::FoundIdle(run) => self.found_idle(run, &mut effects),
             Event::Stopped(run, logs) => self.stopped(run, logs, &mut effects),
             Event::StopDelayed(run, reason) => self.stop_delayed(run, &reason, &mut effects),
             Event::Forgotten(result) => self.forgotten(result, &mut effects),
@@ -481,6 +477,19 @@ impl Lifecycle {
 
     fn launch_failed(&mut self, run: Run, reason: FailReason, effects: &mut Vec<Effect>) {
         match self.state {
+            // An instance that ends while it is adopted is like one that ended just before: it is no failed start.
+            State::Starting { run: current }
+                if current == run
+                    && self.found
+                    && matches!(reason, FailReason::AppExited { .. }) =>
+            {
+                if self.waiting.is_empty() {
+                    self.state = State::Asleep;
+                    effects.push(Effect::ReleaseKey);
+                } else {
+                    self.launch(effects);
+                }
+            }
             State::Starting { run: current } if current == run => {
                 effects.push(Effect::ReleaseKey);
                 self.refuse_waiting(&reason, effects);
@@ -571,23 +580,6 @@ impl Lifecycle {
                 AfterStop::Rest
             };
             self.begin_stop(run, reason, then, effects);
-        }
-    }
-
-    fn found_idle(&mut self, found: Run, effects: &mut Vec<Effect>) {
-        match self.state {
-            State::Starting { run } if run == found => {
-                if self.waiting.is_empty() {
-                    self.state = State::Asleep;
-                    effects.push(Effect::ReleaseKey);
-                } else {
-                    self.launch(effects);
-                }
-            }
-            State::Stopping { run, .. } if run == found => {
-                self.stopped(run, String::new(), effects);
-            }
-            _ => {}
         }
     }
 

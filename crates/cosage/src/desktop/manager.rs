@@ -23,7 +23,6 @@ use super::images::Images;
 use super::keys::KeyTable;
 use super::launch::Probe;
 use super::lease::Lease;
-use super::legacy::Refused;
 use super::lifecycle::{History, StopMode};
 use super::usage::Meter;
 use super::view::View;
@@ -54,8 +53,6 @@ pub struct Settings {
     pub max_desktops: Option<usize>,
     /// No start below this much available memory of the host, in bytes; 0 is no such check.
     pub memory_reserve: u64,
-    /// Whether containers that the service before this one left are adopted.
-    pub adopt_legacy: bool,
 }
 
 /// What the manager is made of.
@@ -97,8 +94,6 @@ pub(super) struct Shared {
     pub(super) comparing: Mutex<()>,
     /// What was found running, until it is known whether it answers.
     pub(super) adoptions: TaskTracker,
-    /// The containers that the service before this one left and that are not adopted.
-    pub(super) refused: Refused,
     /// What happens to desktops.
     pub(super) events: Arc<Events>,
     /// What they use.
@@ -192,7 +187,6 @@ impl Manager {
             compared: watch::Sender::new(false),
             comparing: Mutex::default(),
             adoptions: TaskTracker::new(),
-            refused: Refused::default(),
             events: Arc::new(Events::new(closing.clone())),
             meter: Meter::default(),
             closing,

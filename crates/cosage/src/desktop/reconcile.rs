@@ -9,7 +9,6 @@ use futures_util::StreamExt;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::driver::{Find, Handle, Message};
-use super::keys::KeyLease;
 use super::manager::Manager;
 use crate::engine::{EngineError, EngineEvent, Exit, Found, Instance, InstanceId};
 
@@ -92,9 +91,6 @@ impl Manager {
                 Found::Remains(id) => self.remove_orphan(id, Duration::ZERO),
             }
         }
-        if self.shared.settings.adopt_legacy {
-            self.adopt_strangers().await?;
-        }
         Ok(())
     }
 
@@ -111,20 +107,15 @@ impl Manager {
             .keys
             .lease(&instance.uid, Some(instance.key), None)
         {
-            Ok(key) => self.hand_over(&handle, instance, key),
+            Ok(key) => handle.send(Message::Found(Find {
+                instance: Box::new(instance),
+                key,
+                adoption: self.shared.adoptions.token(),
+            })),
             Err(_) => {
                 tracing::error!(uid = %instance.uid, "a running desktop cannot be adopted: all ports of PORT_RANGE_START..PORT_RANGE_END are in use");
             }
         }
-    }
-
-    /// Gives a running instance to its desktop, which has it from now on or goes on without it.
-    pub(super) fn hand_over(&self, handle: &Handle, instance: Instance, key: KeyLease) {
-        handle.send(Message::Found(Find {
-            instance: Box::new(instance),
-            key,
-            adoption: self.shared.adoptions.token(),
-        }));
     }
 
     /// Waits until it is known of everything that was found running so far whether it answers.
@@ -161,7 +152,7 @@ impl Manager {
         }
     }
 
-    pub(super) fn claims(&self, of: impl Fn(&Handle) -> bool) -> HashSet<InstanceId> {
+    fn claims(&self, of: impl Fn(&Handle) -> bool) -> HashSet<InstanceId> {
         self.shared
             .handles()
             .iter()

@@ -12,8 +12,7 @@
 //! the service on the host, or with `network_mode: host`, where that matters.
 //!
 //! **Finding them again.** Containers and volumes are found by their exact labels only, never by
-//! their names. The labels carry all that a service needs to go on with a running desktop. Those that
-//! were adopted from the service before this one are the exception: see `strangers`.
+//! their names. The labels carry all that a service needs to go on with a running desktop.
 //!
 //! **Secrets.** A container's environment appears in no message of this module, and bollard's own
 //! messages about requests are compiled out.
@@ -26,7 +25,6 @@ mod launch;
 mod operator;
 mod pull;
 mod site;
-mod strangers;
 mod usage;
 
 use std::path::PathBuf;
@@ -48,9 +46,7 @@ use self::client::{Client, ORDER_LIMIT, READ_LIMIT, is_not_found, limited};
 use self::files::Programs;
 pub use self::operator::Operator;
 use self::site::Site;
-use self::strangers::Adopted;
 use super::home::{Home, HomeError};
-use super::legacy::Stranger;
 use super::logs::{LOGS_MAX_LEN, last_lines};
 use super::{
     Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId, LaunchSpec, LogStream,
@@ -111,7 +107,6 @@ pub struct Docker {
     network_lock: Mutex<()>,
     starts: Semaphore,
     programs: Arc<Programs>,
-    adopted: Arc<Adopted>,
 }
 
 impl Docker {
@@ -123,7 +118,6 @@ impl Docker {
             starts: Semaphore::new(settings.parallel_starts.max(1)),
             settings,
             programs: Arc::default(),
-            adopted: Arc::default(),
             client: Arc::new(client),
             site: OnceCell::new(),
             network_lock: Mutex::new(()),
@@ -159,9 +153,6 @@ impl Docker {
 
     /// The engine's names for the containers of one run: one, or none.
     async fn containers_of(&self, instance: &InstanceId) -> Result<Vec<String>, EngineError> {
-        if let Some(container) = self.adopted.container(instance) {
-            return Ok(vec![container.to_owned()]);
-        }
         let labels = [
             (labels::OWNER, self.settings.owner.as_str()),
             (labels::INSTANCE, &instance.0),
@@ -333,7 +324,6 @@ impl Engine for Docker {
             }
             self.remove(&container).await?;
         }
-        self.adopted.forget(instance);
         Ok(())
     }
 
@@ -342,22 +332,12 @@ impl Engine for Docker {
         let labels = [(labels::OWNER, self.settings.owner.as_str())];
         let containers = self.containers(&labels).await?;
         self.sweep_programs(&containers);
-        let mut found: Vec<Found> = stream::iter(containers)
+        stream::iter(containers)
             .map(|container| self.found(container, site))
             .buffered(INSPECTIONS)
             .try_filter_map(|found| async { Ok(found) })
             .try_collect()
-            .await?;
-        found.extend(self.list_adopted().await?);
-        Ok(found)
-    }
-
-    async fn strangers(&self, base_name: &str) -> Result<Vec<Stranger>, EngineError> {
-        self.find_strangers(base_name).await
-    }
-
-    fn adopt(&self, instance: &Instance) {
-        self.take_in(instance);
+            .await
     }
 
     async fn logs(&self, instance: &InstanceId, lines: usize) -> Result<String, EngineError> {
@@ -411,7 +391,6 @@ impl Engine for Docker {
         tokio::spawn(events::report(
             self.client.clone(),
             self.settings.owner.clone(),
-            Arc::clone(&self.adopted),
             sender,
         ));
         stream::unfold(receiver, |mut receiver| async {

@@ -7,7 +7,6 @@
 mod files;
 mod logs;
 mod server;
-mod strangers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -27,10 +26,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::files::FakeHome;
 pub use self::server::{CLUSTER, COLOUR, HEADER, HEIGHT, Painting, WIDTH};
-use self::strangers::StrangerRecord;
 use super::callback::CallbackSecret;
 use super::home::{Home, HomeError};
-use super::legacy::{Stranger, own_timeout};
+use super::legacy::own_timeout;
 use super::logs::last_lines;
 use super::{
     ContainerSpec, Endpoint, Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId,
@@ -54,22 +52,9 @@ pub const USAGE: Usage = Usage {
 const MEASUREMENT: Duration = Duration::from_secs(1);
 
 /// An engine in memory.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Fake {
     shared: Arc<Shared>,
-    /// Which service has this clone; what one adopts is a stranger to the next.
-    service: usize,
-}
-
-impl Clone for Fake {
-    fn clone(&self) -> Self {
-        let mut state = self.shared.lock();
-        state.services += 1;
-        Self {
-            shared: Arc::clone(&self.shared),
-            service: state.services,
-        }
-    }
 }
 
 /// Makes a [`Fake`] do what engines do on bad days.
@@ -102,8 +87,8 @@ struct State {
     homes: BTreeMap<Uid, FakeHome>,
     missing_images: BTreeSet<String>,
     taken_names: BTreeSet<String>,
-    strangers: BTreeMap<InstanceId, StrangerRecord>,
-    services: usize,
+    /// Ends after the next list that has it.
+    ends_once_listed: Option<(InstanceId, Exit)>,
     starts: usize,
     measurements: usize,
     start_delay: Duration,
@@ -124,8 +109,6 @@ struct Record {
     environment: Environment,
     logs: String,
     life: Life,
-    /// What it was before a service adopted it, and which one.
-    adopted: Option<(Stranger, usize)>,
 }
 
 /// Counts as one for as long as it is held.
@@ -226,7 +209,7 @@ impl Fake {
             own_timeout: own_timeout(variables()),
         };
         let mut state = self.shared.lock();
-        state.make_way(&container.name, &spec.uid, self.service)?;
+        state.make_way(&container.name, &spec.uid)?;
         if container.home.is_some() {
             state
                 .homes
@@ -241,7 +224,6 @@ impl Fake {
                 environment: container.environment.clone(),
                 logs: String::new(),
                 life: Life::Running { _servers: servers },
-                adopted: None,
             },
         );
         Ok(instance)
@@ -312,25 +294,16 @@ impl Engine for Fake {
     }
 
     async fn list(&self) -> Result<Vec<Found>, EngineError> {
-        let state = self.shared.up()?;
-        let own = state.instances.values().filter(|record| {
-            let adopted = record.adopted.as_ref();
-            adopted.is_none_or(|(_, service)| *service == self.service)
-        });
-        let found = own.map(|record| match record.life {
+        let mut state = self.shared.up()?;
+        let found = state.instances.values().map(|record| match record.life {
             Life::Running { .. } => Found::Running(record.instance.clone()),
             Life::Ended(_) => Found::Remains(record.instance.id.clone()),
         });
-        Ok(found.collect())
-    }
-
-    async fn strangers(&self, base_name: &str) -> Result<Vec<Stranger>, EngineError> {
-        let state = self.shared.up()?;
-        Ok(state.strangers_named(base_name, self.service))
-    }
-
-    fn adopt(&self, instance: &Instance) {
-        self.shared.lock().adopt(instance, self.service);
+        let found = found.collect();
+        if let Some((instance, exit)) = state.ends_once_listed.take() {
+            self.shared.end(&mut state, &instance, exit);
+        }
+        Ok(found)
     }
 
     async fn logs(&self, instance: &InstanceId, lines: usize) -> Result<String, EngineError> {
@@ -489,6 +462,18 @@ impl Control {
         self.shared.end(&mut state, instance, exit);
     }
 
+    /// Lets an instance have been started at this time.
+    pub fn set_started_at(&self, instance: &InstanceId, at: Timestamp) {
+        if let Some(record) = self.shared.lock().instances.get_mut(instance) {
+            record.instance.started_at = at;
+        }
+    }
+
+    /// Ends an instance by itself as soon as it has been listed once more.
+    pub fn end_once_listed(&self, instance: &InstanceId, exit: Exit) {
+        self.shared.lock().ends_once_listed = Some((instance.clone(), exit));
+    }
+
     /// Removes an instance as if somebody had done so past the service.
     pub fn remove(&self, instance: &InstanceId) {
         let mut state = self.shared.lock();
@@ -527,6 +512,15 @@ impl Control {
             .values()
             .filter(|record| matches!(record.life, Life::Running { .. }));
         running.map(|record| record.instance.id.clone()).collect()
+    }
+
+    /// The instance of the desktop of this name that runs now.
+    pub fn instance(&self, uid: &str) -> Option<InstanceId> {
+        let state = self.shared.lock();
+        let mut running = state.instances.values().filter(|record| {
+            record.instance.uid.as_str() == uid && matches!(record.life, Life::Running { .. })
+        });
+        running.next().map(|record| record.instance.id.clone())
     }
 
     /// What an instance got as its environment.
@@ -600,14 +594,13 @@ impl Drop for Measurement {
 
 impl State {
     /// Removes what has the name and is left of an earlier run.
-    fn make_way(&mut self, name: &str, uid: &Uid, service: usize) -> Result<(), EngineError> {
+    fn make_way(&mut self, name: &str, uid: &Uid) -> Result<(), EngineError> {
         let in_the_way = |record: &Record| {
             record.name == name
                 && record.instance.uid != *uid
                 && matches!(record.life, Life::Running { .. })
         };
-        let taken = self.taken_names.contains(name) || self.has_stranger(name, service);
-        if taken || self.instances.values().any(in_the_way) {
+        if self.taken_names.contains(name) || self.instances.values().any(in_the_way) {
             return Err(EngineError::NameTaken {
                 name: name.to_owned(),
             });

@@ -17,7 +17,6 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::home::{Home, HomeError};
-use super::legacy::Stranger;
 use super::{
     Endpoint, Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId, LaunchSpec,
     LogStream, OnStep, Presence, RemoteSpec, StartStep, Usage, Workload,
@@ -137,14 +136,6 @@ impl Engine for WithRemotes {
         let mut found = self.inner.list().await?;
         found.extend(self.remotes().values().cloned().map(Found::Running));
         Ok(found)
-    }
-
-    async fn strangers(&self, base_name: &str) -> Result<Vec<Stranger>, EngineError> {
-        self.inner.strangers(base_name).await
-    }
-
-    fn adopt(&self, instance: &Instance) {
-        self.inner.adopt(instance);
     }
 
     async fn logs(&self, instance: &InstanceId, lines: usize) -> Result<String, EngineError> {

@@ -112,7 +112,6 @@ pub async fn compose(config: &Config) -> Result<Service, ComposeError> {
             undeclared: config.undeclared_environment,
             max_desktops: config.max_desktops,
             memory_reserve: config.memory_reserve,
-            adopt_legacy: config.adopt_legacy,
         },
         gateway: GatewaySettings {
             ping_interval: config.ping_interval,

@@ -243,36 +243,6 @@ impl Fixture for DockerFixture {
         docker(&["inspect", "--format", "{{.State.Running}}", name]).await == "true"
     }
 
-    fn base_name(&self) -> String {
-        format!("{}-", self.run)
-    }
-
-    async fn add_stranger(&self, name: &str) {
-        let mark = format!("cosage.contract={}", self.run);
-        docker(&[
-            "run",
-            "--detach",
-            "--name",
-            name,
-            "--label",
-            &mark,
-            "--env",
-            "WS_TIMEOUT=600",
-            TINY,
-        ])
-        .await;
-    }
-
-    async fn end_stranger(&self, name: &str) {
-        docker(&["kill", name]).await;
-        docker(&["wait", name]).await;
-    }
-
-    async fn stranger_runs(&self, name: &str) -> bool {
-        succeeds(&["inspect", name]).await
-            && docker(&["inspect", "--format", "{{.State.Running}}", name]).await == "true"
-    }
-
     async fn end(&self, instance: &InstanceId) {
         let id = self.id(instance).await;
         // A signal that comes before the trap is set ends it with another code.

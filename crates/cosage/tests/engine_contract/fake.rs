@@ -113,25 +113,6 @@ impl Fixture for FakeFixture {
         matches!(error, Err(EngineError::NameTaken { .. }))
     }
 
-    fn base_name(&self) -> String {
-        "fake-".to_owned()
-    }
-
-    async fn add_stranger(&self, name: &str) {
-        let timeout = ("WS_TIMEOUT".to_owned(), "600".to_owned());
-        let environment = Environment(BTreeMap::from([timeout]));
-        let added = self.control.add_stranger(name, "tiny", environment, 5900);
-        added.await.unwrap();
-    }
-
-    async fn end_stranger(&self, name: &str) {
-        self.control.end_stranger(name);
-    }
-
-    async fn stranger_runs(&self, name: &str) -> bool {
-        self.control.strangers().iter().any(|one| one == name)
-    }
-
     async fn end(&self, instance: &InstanceId) {
         let exit = Exit {
             code: Some(3),

@@ -17,7 +17,6 @@ mod docker_pull;
 mod fake;
 mod files;
 mod names;
-mod strangers;
 mod stub;
 
 use std::future::Future;
@@ -27,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use cosage::desktop::{StreamKey, Uid};
+use cosage::engine::legacy::TIMEOUT_VARIABLE;
 use cosage::engine::{
     ContainerSpec, Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId, LaunchSpec,
     StartStep, Workload,
@@ -42,10 +42,6 @@ use self::files::{
     a_large_file_comes_back_as_it_went, a_transfer_and_a_start_do_not_wait_for_each_other,
     an_upload_that_is_given_up_leaves_nothing, directories_are_listed_archived_and_deleted,
     links_that_lead_out_lead_nowhere, what_is_put_belongs_to_the_homes_owner,
-};
-use self::strangers::{
-    a_stranger_is_shown_and_left_alone, an_adopted_stranger_is_an_instance_until_it_is_stopped,
-    the_end_of_an_adopted_stranger_is_reported,
 };
 
 /// Longer than anything here takes on a busy machine.
@@ -74,15 +70,6 @@ trait Fixture: Send + Sync {
     async fn take_name(&self, spec: &LaunchSpec);
     /// Whether that container is there and runs.
     async fn name_is_taken(&self, spec: &LaunchSpec) -> bool;
-    /// What the names of this fixture's containers begin with.
-    fn base_name(&self) -> String;
-    /// Runs a container of this name that belongs to no service, with a VNC server without a password on port 5900 and
-    /// a time-out of its own of 600 s.
-    async fn add_stranger(&self, name: &str);
-    /// Ends that container's main process.
-    async fn end_stranger(&self, name: &str);
-    /// Whether that container is there and runs.
-    async fn stranger_runs(&self, name: &str) -> bool;
     /// Ends the main process of a writer with exit code 3; its last line is "the end".
     async fn end(&self, instance: &InstanceId);
     /// Whether the desktop has a home volume.
@@ -153,9 +140,6 @@ contract! {
     what_is_put_belongs_to_the_homes_owner,
     a_transfer_and_a_start_do_not_wait_for_each_other,
     a_forgotten_home_takes_its_transfers_along,
-    a_stranger_is_shown_and_left_alone,
-    an_adopted_stranger_is_an_instance_until_it_is_stopped,
-    the_end_of_an_adopted_stranger_is_reported,
 }
 
 async fn what_is_started_can_be_used_until_it_is_stopped(subject: Subject) {
@@ -289,7 +273,14 @@ async fn what_is_left_of_an_earlier_run_is_replaced(subject: Subject) {
 }
 
 async fn a_restarted_service_finds_the_same_instance(subject: Subject) {
-    let started = start(&*subject.engine(), &subject.desktop(&Uid::random())).await;
+    let mut spec = subject.desktop(&Uid::random());
+    let Workload::Container(container) = &mut spec.workload else {
+        panic!("a desktop is a container");
+    };
+    let timeout = (TIMEOUT_VARIABLE.to_owned(), "600".to_owned());
+    container.environment.0.extend([timeout]);
+    let started = start(&*subject.engine(), &spec).await;
+    assert_eq!(started.own_timeout, Some(Duration::from_secs(600)));
     let after = subject.engine();
     assert_eq!(
         after.list().await,

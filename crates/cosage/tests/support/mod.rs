@@ -146,7 +146,6 @@ pub(crate) struct Options {
     pub(crate) idle: Duration,
     pub(crate) max_desktops: Option<usize>,
     pub(crate) memory_reserve: u64,
-    pub(crate) adopt_legacy: bool,
     /// Further apps of the catalogue.
     pub(crate) apps: &'static str,
     pub(crate) origins: Vec<String>,
@@ -164,7 +163,6 @@ impl Default for Options {
             idle: Duration::from_secs(600),
             max_desktops: None,
             memory_reserve: 0,
-            adopt_legacy: false,
             apps: "",
             origins: Vec::new(),
             undeclared: Undeclared::Refuse,
@@ -239,7 +237,6 @@ impl World {
                 undeclared: options.undeclared,
                 max_desktops: options.max_desktops,
                 memory_reserve: options.memory_reserve,
-                adopt_legacy: options.adopt_legacy,
             },
             gateway: GatewaySettings::default(),
             callbacks: Callbacks::new(sage3).unwrap(),

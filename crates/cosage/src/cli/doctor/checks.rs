@@ -31,8 +31,8 @@ pub(super) struct Facts {
     pub(super) now: Option<Timestamp>,
     /// The apps with containers.
     pub(super) apps: Vec<App>,
-    /// Containers with a desktop's name that no service made.
-    pub(super) strangers: Vec<String>,
+    /// Unmanaged containers with a desktop's name.
+    pub(super) unmanaged: Vec<String>,
     pub(super) kernel: Option<Kernel>,
     pub(super) ports: Option<Ports>,
     pub(super) disks: Vec<Disk>,
@@ -70,7 +70,7 @@ pub(super) fn examine(facts: &Facts) -> Vec<Finding> {
     if let Some(Ok(info)) = &facts.engine {
         findings.extend(clock(info, facts.now));
         findings.extend(images(&facts.apps, &info.architecture));
-        findings.push(strangers(&facts.strangers));
+        findings.push(unmanaged(&facts.unmanaged));
         findings.push(host::shared_memory(
             &facts.apps,
             info.memory,
@@ -195,18 +195,18 @@ fn images(apps: &[App], architecture: &str) -> Vec<Finding> {
     findings
 }
 
-fn strangers(names: &[String]) -> Finding {
+fn unmanaged(names: &[String]) -> Finding {
     if names.is_empty() {
         return Finding::ok("containers", "none is in the way of a desktop's name");
     }
     Finding::warning(
         "containers",
         format!(
-            "named as desktops, and made by somebody else: {}",
+            "named like desktops but not managed by this service: {}",
             names.join(", ")
         ),
         format!(
-            "if the old service left them, stop it, and start this one with --adopt-legacy (deploy/MIGRATING.md); if nobody needs them: docker rm -f {}; else set CONTAINER_BASE_NAME to another name",
+            "if the old service left them, stop it and wait until they end (deploy/MIGRATING.md); to remove them now: docker rm -f {}; to keep them, set CONTAINER_BASE_NAME to another name",
             names.join(" ")
         ),
     )

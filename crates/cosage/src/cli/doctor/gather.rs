@@ -117,8 +117,8 @@ async fn ask_engine(config: &Config, facts: &mut Facts) {
         for app in &mut facts.apps {
             app.found = operator.image(&app.image).await.ok();
         }
-        facts.strangers = operator
-            .strangers(&config.container_base_name)
+        facts.unmanaged = operator
+            .unmanaged(&config.container_base_name)
             .await
             .unwrap_or_default();
         let directory = info.data_directory.as_deref().map(Path::new);
@@ -192,20 +192,7 @@ async fn ask_service(config: Option<&Config>, client: &Client, facts: &mut Facts
         return 0;
     }
     let list = client.get(["api", "vm", "list"]).await.ok();
-    let all = list.as_ref().and_then(Value::as_array);
-    let held: Vec<&str> = all
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    if let Some(config) = config {
-        // What the service has taken over carries no label either, and somebody needs it.
-        facts.strangers.retain(|name| {
-            let uid = name.strip_prefix(&config.container_base_name);
-            uid.is_none_or(|uid| !held.contains(&uid))
-        });
-    }
-    held.len()
+    list.as_ref().and_then(Value::as_array).map_or(0, Vec::len)
 }
 
 /// The address of the service's own that another program listens on.

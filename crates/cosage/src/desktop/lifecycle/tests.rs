@@ -24,6 +24,13 @@ fn refused() -> FailReason {
     FailReason::Engine(crate::engine::EngineError::Unavailable("gone".into()))
 }
 
+fn exited() -> FailReason {
+    FailReason::AppExited {
+        exit: Exit::default(),
+        logs: String::new(),
+    }
+}
+
 /// Brings a machine to Ready with nobody looking, as run 1.
 fn ready(now: Instant) -> Lifecycle {
     let mut machine = machine();
@@ -414,9 +421,10 @@ fn whoever_was_told_that_it_runs_just_before_it_ended_gets_the_next_instance() {
 fn one_that_ended_while_it_was_adopted_is_asleep_unless_somebody_waits() {
     let now = Instant::now();
     let mut machine = machine();
+    let ended = exited();
     assert_eq!(machine.step(Event::Found, now), [Effect::Probe(Run(1))]);
     assert_eq!(
-        machine.step(Event::FoundIdle(Run(1)), now),
+        machine.step(Event::LaunchFailed(Run(1), ended.clone()), now),
         [Effect::ReleaseKey]
     );
     assert_eq!(*machine.state(), State::Asleep);
@@ -424,9 +432,12 @@ fn one_that_ended_while_it_was_adopted_is_asleep_unless_somebody_waits() {
     assert_eq!(machine.step(Event::Found, now), [Effect::Probe(Run(2))]);
     machine.step(Event::Ensure(RequestId(1)), now);
     assert_eq!(
-        machine.step(Event::FoundIdle(Run(2)), now),
+        machine.step(Event::LaunchFailed(Run(2), ended.clone()), now),
         [Effect::Launch(Run(3))]
     );
+    // A start that ends is a failed one.
+    machine.step(Event::LaunchFailed(Run(3), ended.clone()), now);
+    assert_eq!(*machine.state(), State::Failed { reason: ended });
 }
 
 #[test]
@@ -474,7 +485,6 @@ struct World {
     alive: BTreeMap<Run, Phase>,
     cancelled: BTreeSet<Run>,
     seen: BTreeSet<Run>,
-    found: BTreeSet<Run>,
     leases: BTreeMap<Run, usize>,
     key_held: bool,
     forgetting: bool,
@@ -487,10 +497,9 @@ enum Op {
     Rejoin,
     Stop(StopMode),
     Found,
-    LaunchEnds { succeeds: bool },
+    LaunchEnds { outcome: Result<(), FailReason> },
     Release,
     Exit { own_timeout: Option<Duration> },
-    FoundIdle,
     StopEnds,
     StopDelayed,
     ForgetEnds { succeeds: bool },
@@ -507,12 +516,13 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(Op::Rejoin),
         1 => prop_oneof![Just(Op::Stop(Keep)), Just(Op::Stop(Forget))],
         1 => Just(Op::Found),
-        4 => any::<bool>().prop_map(|succeeds| Op::LaunchEnds { succeeds }),
+        2 => Just(Op::LaunchEnds { outcome: Ok(()) }),
+        1 => Just(Op::LaunchEnds { outcome: Err(refused()) }),
+        1 => Just(Op::LaunchEnds { outcome: Err(exited()) }),
         3 => Just(Op::Release),
         1 => prop::option::of(1_u64..60).prop_map(|seconds| Op::Exit {
             own_timeout: seconds.map(Duration::from_secs),
         }),
-        1 => Just(Op::FoundIdle),
         4 => Just(Op::StopEnds),
         1 => Just(Op::StopDelayed),
         2 => any::<bool>().prop_map(|succeeds| Op::ForgetEnds { succeeds }),
@@ -531,7 +541,6 @@ impl World {
             alive: BTreeMap::new(),
             cancelled: BTreeSet::new(),
             seen: BTreeSet::new(),
-            found: BTreeSet::new(),
             leases: BTreeMap::new(),
             key_held: false,
             forgetting: false,
@@ -568,9 +577,6 @@ impl World {
                 assert!(!self.forgetting, "launched while forgetting");
                 assert!(self.seen.insert(run), "{run:?} launched twice");
                 self.alive.insert(run, Phase::Launching);
-                if effect == Effect::Probe(run) {
-                    self.found.insert(run);
-                }
                 self.key_held = true;
             }
             Effect::CancelLaunch(run) => {
@@ -637,14 +643,17 @@ impl World {
                     self.step(Event::Found);
                 }
             }
-            Op::LaunchEnds { succeeds } => {
+            Op::LaunchEnds { outcome } => {
                 if let Some(run) = self.only(Phase::Launching) {
-                    if succeeds {
-                        self.alive.insert(run, Phase::Up);
-                        self.step(Event::Launched(run, Duration::ZERO));
-                    } else {
-                        self.alive.remove(&run);
-                        self.step(Event::LaunchFailed(run, refused()));
+                    match outcome {
+                        Ok(()) => {
+                            self.alive.insert(run, Phase::Up);
+                            self.step(Event::Launched(run, Duration::ZERO));
+                        }
+                        Err(reason) => {
+                            self.alive.remove(&run);
+                            self.step(Event::LaunchFailed(run, reason));
+                        }
                     }
                 }
             }
@@ -659,15 +668,6 @@ impl World {
             Op::Exit { own_timeout } => {
                 if let Some(run) = self.only(Phase::Up) {
                     self.step(Event::Exited(run, Exit::default(), own_timeout));
-                }
-            }
-            Op::FoundIdle => {
-                if let Some(run) = self
-                    .only(Phase::Launching)
-                    .filter(|run| self.found.contains(run))
-                {
-                    self.alive.remove(&run);
-                    self.step(Event::FoundIdle(run));
                 }
             }
             Op::StopEnds => {
@@ -699,7 +699,6 @@ impl World {
                     self.step(Event::Stopped(run, String::new()));
                     self.step(Event::Released(run));
                     self.step(Event::Exited(run, Exit::default(), Some(SECOND)));
-                    self.step(Event::FoundIdle(run));
                 }
             }
         }
@@ -722,7 +721,7 @@ proptest! {
         }
         // Whatever is under way comes to its end: then nobody waits any more.
         for _ in 0..4 {
-            world.apply(Op::LaunchEnds { succeeds: true });
+            world.apply(Op::LaunchEnds { outcome: Ok(()) });
             world.apply(Op::StopEnds);
             world.apply(Op::ForgetEnds { succeeds: true });
         }

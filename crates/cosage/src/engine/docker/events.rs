@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bollard::models::{EventActor, EventMessage};
+use bollard::models::EventMessage;
 use bollard::query_parameters::EventsOptionsBuilder;
 use futures_util::StreamExt;
 use jiff::Timestamp;
@@ -14,7 +14,6 @@ use tokio::sync::mpsc;
 use super::super::{EngineEvent, Exit, InstanceId};
 use super::client::{Client, READ_LIMIT, limited};
 use super::labels;
-use super::strangers::Adopted;
 
 /// How long to wait before an engine that does not answer is asked again: at first, and at most.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
@@ -24,27 +23,13 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(200), Duration::fr
 const CHECK: Duration = Duration::from_secs(15);
 
 /// Reports events until nobody listens any more.
-pub(super) async fn report(
-    client: Arc<Client>,
-    owner: String,
-    adopted: Arc<Adopted>,
-    sender: mpsc::Sender<EngineEvent>,
-) {
-    let instance_of = |actor: EventActor| {
-        let attributes = actor.attributes?;
-        let instance = if attributes.get(labels::OWNER) == Some(&owner) {
-            InstanceId(attributes.get(labels::INSTANCE)?.clone())
-        } else {
-            adopted.instance(&actor.id?)?
-        };
-        Some((instance, attributes))
-    };
+pub(super) async fn report(client: Arc<Client>, owner: String, sender: mpsc::Sender<EngineEvent>) {
     let mut back_off = BACK_OFF.0;
     let mut said = false;
     loop {
         let mut connected = false;
         let reason = tokio::select! {
-            reason = watch(&client, &instance_of, &sender, &mut connected) => reason,
+            reason = watch(&client, &owner, &sender, &mut connected) => reason,
             () = sender.closed() => return,
         };
         if connected {
@@ -76,7 +61,7 @@ pub(super) async fn report(
 /// Reports events over one connection; returns why it ended.
 async fn watch(
     client: &Client,
-    instance_of: &impl Fn(EventActor) -> Option<(InstanceId, HashMap<String, String>)>,
+    owner: &str,
     sender: &mpsc::Sender<EngineEvent>,
     connected: &mut bool,
 ) -> String {
@@ -94,10 +79,10 @@ async fn watch(
         .system_time
         .and_then(|time| time.parse::<Timestamp>().ok())
         .map(|time| format!("{}.{:09}", time.as_second(), time.subsec_nanosecond()));
-    // Not only of those with our label: what was adopted has none.
     let mut options = EventsOptionsBuilder::default().filters(&HashMap::from([
         ("type", vec!["container".to_owned()]),
         ("event", vec!["die".to_owned(), "oom".to_owned()]),
+        ("label", vec![format!("{}={owner}", labels::OWNER)]),
     ]));
     if let Some(since) = &since {
         options = options.since(since);
@@ -134,7 +119,7 @@ async fn watch(
                 Ok(message) => message,
                 error => return ended(client, Some(error)),
             };
-            if let Some(event) = translate(message, instance_of, &mut out_of_memory)
+            if let Some(event) = translate(message, &mut out_of_memory)
                 && sender.send(event).await.is_err()
             {
                 return String::new();
@@ -163,10 +148,10 @@ fn ended(client: &Client, last: Option<Result<EventMessage, bollard::errors::Err
 
 fn translate(
     message: EventMessage,
-    instance_of: impl Fn(EventActor) -> Option<(InstanceId, HashMap<String, String>)>,
     out_of_memory: &mut HashSet<InstanceId>,
 ) -> Option<EngineEvent> {
-    let (instance, attributes) = instance_of(message.actor?)?;
+    let attributes = message.actor?.attributes?;
+    let instance = InstanceId(attributes.get(labels::INSTANCE)?.clone());
     match message.action?.as_str() {
         // The kernel may also kill a mere child, and the desktop go on: it is only noted, for the
         // end that may follow.

@@ -1,12 +1,15 @@
 //! The engine as its operator uses it, on the command line: it looks, and fetches images.
 
+use std::collections::HashMap;
 use std::path::Path;
+
+use bollard::query_parameters::ListContainersOptionsBuilder;
 
 use super::super::EngineError;
 use super::super::inventory::{EngineInfo, ImageInfo, image_architecture};
 use super::client::{Client, Location, READ_LIMIT, limited};
+use super::labels;
 use super::pull::fetch;
-use super::strangers;
 
 /// A Docker Engine that no desktop is started on.
 pub struct Operator {
@@ -73,12 +76,36 @@ impl Operator {
         Box::pin(fetch(&self.client, reference, on_percent)).await
     }
 
-    /// The names of containers that start as a desktop's does and belong to no service.
+    /// The names of the unmanaged containers, running or not, whose name begins with `base_name` as a desktop's does.
     ///
     /// # Errors
     /// When the engine does not answer.
-    pub async fn strangers(&self, base_name: &str) -> Result<Vec<String>, EngineError> {
-        let strangers = strangers::list(&self.client, base_name).await?;
-        Ok(strangers.into_iter().map(|(name, _)| name).collect())
+    pub async fn unmanaged(&self, base_name: &str) -> Result<Vec<String>, EngineError> {
+        let filter = HashMap::from([("name".to_owned(), vec![base_name.to_owned()])]);
+        let options = ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(&filter)
+            .build();
+        let docker = self.client.get()?;
+        let listed = limited(READ_LIMIT, docker.list_containers(Some(options)))
+            .await
+            .map_err(|error| self.client.explain(error))?;
+        let mut names: Vec<String> = listed
+            .into_iter()
+            .filter(|container| {
+                let labels = container.labels.as_ref();
+                !labels.is_some_and(|labels| labels.contains_key(labels::OWNER))
+            })
+            .filter_map(|container| {
+                // The engine's filter also finds names that only contain this one, and each of its names starts with a
+                // slash.
+                container.names.iter().flatten().find_map(|name| {
+                    let name = name.strip_prefix('/')?;
+                    name.starts_with(base_name).then(|| name.to_owned())
+                })
+            })
+            .collect();
+        names.sort_unstable();
+        Ok(names)
     }
 }

@@ -136,15 +136,15 @@ fn images_are_there_and_for_this_machine() {
 
 #[test]
 fn containers_of_somebody_else_are_named() {
-    assert_found(&strangers(&[]), Fine, "none", "");
+    assert_found(&unmanaged(&[]), Fine, "none", "");
     let names = ["collab-vm-a".to_owned(), "collab-vm-b".to_owned()];
     assert_found(
-        &strangers(&names),
+        &unmanaged(&names),
         Warning,
         "collab-vm-a, collab-vm-b",
         "docker rm -f collab-vm-a collab-vm-b",
     );
-    assert_found(&strangers(&names), Warning, "", "--adopt-legacy");
+    assert_found(&unmanaged(&names), Warning, "", "MIGRATING.md");
 }
 
 #[test]
