@@ -30,6 +30,8 @@ export interface Desktop {
   until?: string;
   /** Why it lives until then, in the service's words. */
   because: string;
+  /** Control is taken from its viewers, but from the client of that name; absent while it is not. */
+  takeover?: { except?: string };
   progress?: Progress;
   /** Why what ran of it last ended; absent while it runs, and where that is not known any more. */
   ended?: Ended;

@@ -5,12 +5,12 @@ export interface Kept {
   write(value: string): void;
 }
 
-/** One remembered text. */
-export function kept(name: string): Kept {
+/** One remembered text: by the browser, or for as long as the tab is open. */
+export function kept(name: string, where: "browser" | "tab" = "browser"): Kept {
   const key = `cosage.${name}`;
   const use = <T>(what: (storage: Storage) => T): T | null => {
     try {
-      return what(localStorage);
+      return what(where === "tab" ? sessionStorage : localStorage);
     } catch {
       return null;
     }

@@ -12,11 +12,13 @@ import { toast } from "../shared/toast.tsx";
 import { copyField } from "./copy.ts";
 import {
   changeConnection,
-  changeEverybody,
   changeShare,
+  client,
   connections,
+  giveControlBack,
   share,
   shares,
+  takeControl,
   withdraw,
   type Connection,
   type Share,
@@ -35,12 +37,14 @@ function complain(error: unknown): void {
   toast(error instanceof ApiError ? error.message : String(error), "bad");
 }
 
-export function SharePanel({ viewer: { uid } }: { viewer: Viewer }) {
+export function SharePanel({ viewer }: { viewer: Viewer }) {
+  const { uid } = viewer;
+  const { takeover } = viewer.desktop.value ?? {};
   const [links, setLinks] = useState<Share[]>([]);
   const [people, setPeople] = useState<Connection[]>([]);
 
   const readAll = () =>
-    void Promise.all([shares(uid), connections(uid)]).then(([links, people]) => {
+    void Promise.all([shares(uid), connections(uid), viewer.refresh()]).then(([links, people]) => {
       setLinks(links);
       setPeople(people);
     }, complain);
@@ -91,14 +95,19 @@ export function SharePanel({ viewer: { uid } }: { viewer: Viewer }) {
           ))}
         </ul>
         <div class="actions">
-          <button type="button" class="button" onClick={() => after(changeEverybody(uid, "view"))}>
-            {t("viewer.share.take")}
+          {/* One button for both, which keeps the focus. */}
+          <button type="button" class="button" onClick={() => after(takeover ? giveControlBack(uid) : takeControl(uid))}>
+            {t(takeover ? "viewer.share.give" : "viewer.share.take")}
           </button>
-          <button type="button" class="button" onClick={() => after(changeEverybody(uid, "control"))}>
-            {t("viewer.share.give")}
-          </button>
+          {takeover && takeover.except !== client && (
+            <button type="button" class="button" onClick={() => after(takeControl(uid))}>
+              {t("viewer.share.take")}
+            </button>
+          )}
         </div>
-        <p class="hint">{t("viewer.share.take.note")}</p>
+        <p class={takeover ? "" : "hint"} role="status">
+          {t(!takeover ? "viewer.share.take.note" : takeover.except === client ? "viewer.share.taken.here" : "viewer.share.taken")}
+        </p>
       </section>
     </>
   );
@@ -221,6 +230,7 @@ function Person(props: { connection: Connection; by: Share | undefined; onRole: 
   const { connection, by, onRole } = props;
   const name = t("viewer.share.viewer", { when: new Date(connection.since).toLocaleTimeString(language.value) });
   const more = [
+    connection.client === client && t("viewer.share.viewer.this"),
     by ? t("viewer.share.link", { when: relative(by.created_at) }) : !connection.share && t("viewer.share.viewer.own"),
     connection.address && t("viewer.share.viewer.from", { address: connection.address }),
   ].filter(Boolean);

@@ -1,6 +1,7 @@
 // The calls on who may do what at a desktop.
-import { call, of, read, type ClipboardDirection, type Role } from "../shared/api.ts";
+import { call, newUid, of, read, type ClipboardDirection, type Role } from "../shared/api.ts";
 import { address } from "../shared/base.ts";
+import { kept } from "../shared/storage.ts";
 
 /** A further address of a desktop. */
 export interface Share {
@@ -18,8 +19,18 @@ export interface Connection {
   since: string;
   /** The share it came by; absent when it came by the desktop's own address. */
   share?: string;
+  /** What its page is called. */
+  client?: string;
   address?: string;
 }
+
+/** What this page is called in its streams' addresses, by which it is known again after it was loaded anew. */
+export const client: string = (() => {
+  const tab = kept("client", "tab");
+  const name = tab.read() ?? newUid();
+  tab.write(name);
+  return name;
+})();
 
 export interface Wish {
   role: Role;
@@ -52,7 +63,12 @@ export async function changeConnection(uid: string, id: number, role: Role): Pro
   await call("PATCH", `${of(uid)}/viewers/${id}`, { role });
 }
 
-/** With `view`, takes control away from everybody; with `control`, gives back what each address gives. */
-export async function changeEverybody(uid: string, role: Role): Promise<void> {
-  await call("PATCH", `${of(uid)}/viewers`, { role });
+/** Takes control from all viewers but this page, those who connect later included. */
+export async function takeControl(uid: string): Promise<void> {
+  await call("PATCH", `${of(uid)}/viewers`, { role: "view", except: client });
+}
+
+/** Gives all viewers what their addresses give. */
+export async function giveControlBack(uid: string): Promise<void> {
+  await call("PATCH", `${of(uid)}/viewers`, { role: "control" });
 }

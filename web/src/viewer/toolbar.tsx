@@ -109,7 +109,7 @@ export function Toolbar({ viewer, onTouchKeyboard, touchKeyboard }: { viewer: Vi
   }, [viewer]);
 
   useEffect(() => {
-    if (shown) viewer.refresh();
+    if (shown) void viewer.refresh();
   }, [shown]);
 
   if (!connected) return null;
@@ -235,7 +235,7 @@ export function Toolbar({ viewer, onTouchKeyboard, touchKeyboard }: { viewer: Vi
             />
           ))}
         </div>
-        {found && <p class="about">{guest ? `${found.title} · ${rightsText(viewer.rights.value)}` : found.title}</p>}
+        {found && <p class="about">{guest || mayOnlyLook ? `${found.title} · ${rightsText(viewer.rights.value)}` : found.title}</p>}
         <p class="hint">{t("viewer.toolbar.hint", { keys: CHORD_TEXT })}</p>
       </div>
       {panel.value && <Panel key={panel.value} name={panel.value} viewer={viewer} onClose={closePanel} />}

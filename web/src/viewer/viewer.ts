@@ -26,6 +26,7 @@ import { readSettings, type Settings } from "./settings.ts";
 import { Sound, type SoundState } from "./sound.ts";
 
 /** In these the service tells what happens; a connected viewer has its socket, and browsers have few connections for a host. */
+import { client } from "./sharing.ts";
 const LISTENING = new Set<State["name"]>(["starting", "asleep", "failed", "unknown"]);
 
 /** In these a share's address leads to the desktop, at once or soon. */
@@ -35,7 +36,7 @@ const REACHABLE = new Set<Desktop["status"]>(["ready", "starting", "restarting"]
 export type Way = { uid: string } | { share: string };
 
 /** What the page knows of its desktop; whoever came by a share knows less. */
-export type Seen = Pick<Desktop, "title" | "streams"> & Partial<Pick<Desktop, "home" | "picture">>;
+export type Seen = Pick<Desktop, "title" | "streams"> & Partial<Pick<Desktop, "home" | "picture" | "takeover">>;
 
 /** What the gateway lets this page do; it is the gateway that sees to it. */
 export interface Rights {
@@ -64,7 +65,7 @@ export class Viewer {
   readonly share: string | undefined;
   readonly settings: Settings;
   readonly desktop = signal<Seen | undefined>(undefined);
-  /** What a guest's share gives, as far as is known. */
+  /** What this page's address gives now, as far as is known. */
   readonly rights = signal<Rights>({ role: "control", clipboard: "both" });
   /** Whether there are ways to steer on the page: neither taken by the share nor unwanted. */
   readonly steers = computed(() => this.rights.value.role === "control" && !this.settings.viewOnly.value);
@@ -162,9 +163,9 @@ export class Viewer {
     this.#put({ type: "wake" });
   }
 
-  /** Asks what a guest's share gives now: nobody tells a page that it was changed. */
-  refresh(): void {
-    if (this.share !== undefined) void this.#describe().catch(() => undefined);
+  /** Asks what this page may do now: the service tells no page that it was changed. */
+  async refresh(): Promise<void> {
+    await this.#describe().catch(() => undefined);
   }
 
   stop(): Promise<void> {
@@ -213,7 +214,7 @@ export class Viewer {
 
   #listenTo(): void {
     const state = this.state.value;
-    if (state.name === "connected") this.#sound.start(streamAddress(state.url, "audio", base));
+    if (state.name === "connected") this.#sound.start(streamAddress(state.url, "audio", base, client));
   }
 
   #setReconnect(reconnect: boolean): void {
@@ -248,7 +249,7 @@ export class Viewer {
         void this.#ensure();
         return;
       case "connect":
-        this.#screen.connect(streamAddress(effect.url, "vnc", base), this.#query.shared);
+        this.#screen.connect(streamAddress(effect.url, "vnc", base, client), this.#query.shared);
         return;
       case "wait":
         clearTimeout(this.#timer);
@@ -271,7 +272,7 @@ export class Viewer {
       return REACHABLE.has(found.status) ? { ...found, url: `/stream/${this.share}` } : found;
     }
     const found = await describe(this.uid);
-    this.desktop.value = found;
+    this.#learn(found);
     return found;
   }
 
@@ -293,6 +294,13 @@ export class Viewer {
       } else {
         this.#put({ type: "unreachable" });
       }
+  #learn(desktop: Desktop): void {
+    this.desktop.value = desktop;
+    const { takeover } = desktop;
+    this.rights.value =
+      takeover === undefined || takeover.except === client ? { role: "control", clipboard: "both" } : { role: "view", clipboard: "out" };
+  }
+
     }
   }
 
@@ -332,7 +340,7 @@ export class Viewer {
           },
           onEvent: ({ desktop, forgotten }) => {
             if (desktop) {
-              this.desktop.value = desktop;
+              this.#learn(desktop);
               this.#put({ type: "reported", desktop });
             } else if (forgotten) {
               this.#put({ type: "missing" });
