@@ -104,6 +104,17 @@ export const viewer = {
   "viewer.resize.remote": { en: "Desktop takes the window's size", de: "Desktop nimmt die Größe des Fensters an", ja: "デスクトップをウィンドウに合わせる" },
   "viewer.resize.scale": { en: "Fit the picture into the window", de: "Bild ins Fenster einpassen", ja: "画面をウィンドウに収める" },
   "viewer.resize.off": { en: "Pixel by pixel", de: "Pixel für Pixel", ja: "等倍" },
+  "viewer.native": { en: "Use every pixel of this screen", de: "Alle Pixel dieses Bildschirms nutzen", ja: "画面の全ピクセルを使う" },
+  "viewer.native.note": {
+    en: "Text is sharper; the picture needs more bandwidth and computing time.",
+    de: "Text wird schärfer; das Bild braucht mehr Bandbreite und Rechenzeit.",
+    ja: "文字が鮮明になりますが、通信量と処理の負荷が増えます。",
+  },
+  "viewer.native.refused": {
+    en: "The desktop cannot have as many pixels as this window. The picture is enlarged; make the window smaller to sharpen it.",
+    de: "Der Desktop kann nicht so viele Pixel haben wie dieses Fenster. Das Bild wird vergrößert; in einem kleineren Fenster wird es schärfer.",
+    ja: "デスクトップはこのウィンドウと同じピクセル数にできないため、拡大して表示します。ウィンドウを小さくすると鮮明になります。",
+  },
   "viewer.panning": { en: "Drag to move the picture", de: "Bild durch Ziehen verschieben", ja: "ドラッグで移動" },
   "viewer.quality": { en: "Quality", de: "Bildqualität", ja: "画質" },
   "viewer.compression": { en: "Compression", de: "Kompression", ja: "圧縮" },

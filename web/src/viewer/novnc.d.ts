@@ -1,4 +1,5 @@
-// The part of noVNC's documented interface (docs/API.md of the package) that the viewer uses.
+// The part of noVNC's documented interface (docs/API.md of the package) that the viewer uses, and at its end what
+// `native-rfb.ts` overrides, which is documented nowhere.
 declare module "@novnc/novnc" {
   export interface Credentials {
     username?: string;
@@ -41,5 +42,14 @@ declare module "@novnc/novnc" {
     sendCredentials(credentials: Credentials): void;
     sendKey(keysym: number, code: string | null, down?: boolean): void;
     toBlob(callback: (blob: Blob | null) => void, type?: string): void;
+
+    protected _display: { scale: number };
+    protected _FBU: { x: number; y: number };
+    protected _handleExtendedDesktopSize(): boolean;
+    protected _requestRemoteResize(): void;
+    protected _screenSize(): { w: number; h: number };
+    protected _updateClip(): void;
+    protected _updateCursor(rgba: Uint8Array<ArrayBuffer>, hotX: number, hotY: number, w: number, h: number): void;
+    protected _updateScale(): void;
   }
 }

@@ -34,6 +34,12 @@ export function DisplayPanel({ viewer }: { viewer: Viewer }) {
           </label>
         ))}
       </fieldset>
+      {viewer.offersNative.value && (
+        <div class="stack tight">
+          <Switch name="native" on={viewer.settings.native} label={t("viewer.native")} />
+          <p class="hint">{t("viewer.native.note")}</p>
+        </div>
+      )}
       {viewer.resize.value === "off" && (
         <label class="check">
           <input type="checkbox" checked={panning.value} onChange={() => (panning.value = !panning.value)} />
@@ -67,7 +73,7 @@ export function DisplayPanel({ viewer }: { viewer: Viewer }) {
 }
 
 /** A setting that is on or off, and remembered. */
-function Switch({ name, on, label }: { name: "clipboard" | "command"; on: Signal<boolean>; label: string }) {
+function Switch({ name, on, label }: { name: "clipboard" | "command" | "native"; on: Signal<boolean>; label: string }) {
   return (
     <label class="check">
       <input

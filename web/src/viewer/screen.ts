@@ -1,12 +1,16 @@
 // The desktop's picture: one noVNC at a time, and what is left of the last one while there is none.
 import "./no-video-decoder.ts";
-import RFB, { type Credentials } from "@novnc/novnc";
+import type RFB from "@novnc/novnc";
+import type { Credentials } from "@novnc/novnc";
 
+import { NativeRfb } from "./native-rfb.ts";
 import type { ResizeMode } from "./query.ts";
 
 /** How the picture is shown and sent, and whether input goes the other way. */
 export interface Look {
   resize: ResizeMode;
+  /** Pixels of the desktop for one of CSS, along a side, where the desktop has the window's size; at least 1. */
+  pixelRatio: number;
   /** Whether dragging moves a picture that is larger than the window. */
   panning: boolean;
   quality: number;
@@ -25,6 +29,8 @@ export interface ScreenListener {
   onBell(): void;
   /** Whether the picture is larger than what is seen of it. */
   onClipped(clipped: boolean): void;
+  /** The desktop does not take the window's size. */
+  onSizeRefused(): void;
   onCredentials(types: (keyof Credentials)[]): void;
   /** A server elsewhere shows its key; it is `screen.approve` that goes on. */
   onServerKey(key: Uint8Array<ArrayBuffer>): void;
@@ -42,7 +48,7 @@ export class Screen {
   readonly #last: HTMLCanvasElement;
   readonly #listener: ScreenListener;
   #look: Look;
-  #rfb: RFB | undefined;
+  #rfb: NativeRfb | undefined;
   #credentials: Credentials = {};
 
   /** `target` is where noVNC works, `last` shows the last picture. */
@@ -60,9 +66,10 @@ export class Screen {
     socket.addEventListener("close", ({ code, reason }) => (ending = { code, reason }));
     socket.addEventListener("open", () => this.#listener.onOpened());
 
-    const rfb = new RFB(this.#target, socket, { shared, credentials: this.#credentials });
+    const rfb = new NativeRfb(this.#target, socket, { shared, credentials: this.#credentials });
     this.#rfb = rfb;
     rfb.background = "transparent";
+    rfb.onRefused = () => this.#listener.onSizeRefused();
     this.#apply(rfb);
     let connected = false;
     rfb.addEventListener("connect", () => {
@@ -97,12 +104,13 @@ export class Screen {
     if (this.#rfb) this.#apply(this.#rfb);
   }
 
-  #apply(rfb: RFB): void {
-    const { resize, panning, quality, compression, viewOnly, showDot } = this.#look;
+  #apply(rfb: NativeRfb): void {
+    const { resize, pixelRatio, panning, quality, compression, viewOnly, showDot } = this.#look;
     rfb.viewOnly = viewOnly;
     rfb.qualityLevel = quality;
     rfb.compressionLevel = compression;
     rfb.showDotCursor = showDot;
+    rfb.pixelRatio = pixelRatio;
     rfb.resizeSession = resize === "remote";
     // A desktop that is to have the window's size has another one as long as it cannot or somebody else wants that.
     rfb.scaleViewport = resize !== "off";

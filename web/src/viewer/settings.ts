@@ -12,6 +12,8 @@ const NARROW = 640;
 
 export interface Settings {
   resize: Signal<ResizeMode>;
+  /** Whether a desktop of the window's size has the screen's own pixels. */
+  native: Signal<boolean>;
   quality: Signal<number>;
   compression: Signal<number>;
   viewOnly: Signal<boolean>;
@@ -31,6 +33,7 @@ export function readSettings(query: Query): Settings {
   const suits: ResizeMode = query.viewOnly || innerWidth < NARROW ? "scale" : "remote";
   return {
     resize: signal(query.resize ?? resize ?? suits),
+    native: signal(kept("viewer.native").read() !== "off"),
     quality: signal(query.quality ?? level("quality") ?? QUALITY),
     compression: signal(query.compression ?? level("compression") ?? COMPRESSION),
     viewOnly: signal(query.viewOnly),
@@ -41,5 +44,5 @@ export function readSettings(query: Query): Settings {
 }
 
 /** Remembers a choice for the next desktop. */
-export const remember = (name: "resize" | "quality" | "compression" | "clipboard" | "command", value: string | number): void =>
+export const remember = (name: "resize" | "quality" | "compression" | "clipboard" | "command" | "native", value: string | number): void =>
   kept(`viewer.${name}`).write(String(value));

@@ -14,19 +14,22 @@ import {
 } from "../shared/api.ts";
 import { address, base } from "../shared/base.ts";
 import { EventFeed } from "../shared/events.ts";
+import { t } from "../shared/i18n.ts";
 import { streamAddress } from "../shared/stream.ts";
+import { toast } from "../shared/toast.tsx";
 import { delayBefore } from "./backoff.ts";
 import { Clipboard } from "./clipboard.ts";
 import { begin, step, type Described, type Effect, type Event, type Machine, type State } from "./connection.ts";
+import { DisplayScale, pixelRatio } from "./display-scale.ts";
 import { Uploads } from "./files.ts";
 import { Typist } from "./keysyms.ts";
 import type { Query, ResizeMode } from "./query.ts";
 import { Screen, type Look } from "./screen.ts";
 import { readSettings, type Settings } from "./settings.ts";
+import { client } from "./sharing.ts";
 import { Sound, type SoundState } from "./sound.ts";
 
 /** In these the service tells what happens; a connected viewer has its socket, and browsers have few connections for a host. */
-import { client } from "./sharing.ts";
 const LISTENING = new Set<State["name"]>(["starting", "asleep", "failed", "unknown"]);
 
 /** In these a share's address leads to the desktop, at once or soon. */
@@ -76,6 +79,16 @@ export class Viewer {
     const wanted = this.settings.resize.value;
     return wanted === "remote" && this.rights.value.role === "view" ? "scale" : wanted;
   });
+  /** Whether this page says how large the desktop's applications draw. */
+  readonly #scales = computed(
+    () => this.resize.value === "remote" && this.steers.value && (this.desktop.value?.streams.includes("display") ?? false),
+  );
+  /** Whether the desktop can have the screen's own pixels, where those are smaller than CSS's. */
+  readonly offersNative = computed(() => this.#scales.value && pixelRatio.value > 1);
+  /** Pixels of the desktop for one of CSS, along a side. */
+  readonly #scale = computed(() =>
+    this.offersNative.value && this.settings.native.value && !this.#isRefused.value ? pixelRatio.value : 1,
+  );
   readonly state = computed<State>(() => this.#machine.value.state);
   /** Whether what is seen is the desktop as it is now. */
   readonly live = signal(false);
@@ -96,6 +109,8 @@ export class Viewer {
   readonly #screen: Screen;
   readonly #sound: Sound;
   readonly #machine = signal<Machine>(begin({ autoconnect: undefined, reconnect: true, guest: false })[0]);
+  /** Whether the desktop does not take the size of this window in the screen's own pixels. */
+  readonly #isRefused = signal(false);
   #timer: ReturnType<typeof setTimeout> | undefined;
   #refusal: string | undefined;
 
@@ -115,6 +130,7 @@ export class Viewer {
       },
       onBell: () => query.bell && onBell(),
       onClipped: (clipped) => (this.clipped.value = clipped),
+      onSizeRefused: () => this.#onSizeRefused(),
       onCredentials: (types) => (this.question.value = { types, refused: this.#refusal }),
       onServerKey: (key) => (this.serverKey.value = key),
       onSecurityFailure: (reason) => (this.#refusal = reason),
@@ -136,6 +152,7 @@ export class Viewer {
     });
     this.#listen();
     this.#recall();
+    this.#tellScale();
   }
 
   /** Does what the page was opened for. `url` is where the desktop answers, when that is known. */
@@ -226,6 +243,7 @@ export class Viewer {
     const { panning, quality, compression, viewOnly } = this.settings;
     return {
       resize: this.resize.value,
+      pixelRatio: this.#scale.value,
       panning: panning.value,
       quality: quality.value,
       compression: compression.value,
@@ -276,6 +294,13 @@ export class Viewer {
     return found;
   }
 
+  #learn(desktop: Desktop): void {
+    this.desktop.value = desktop;
+    const { takeover } = desktop;
+    this.rights.value =
+      takeover === undefined || takeover.except === client ? { role: "control", clipboard: "both" } : { role: "view", clipboard: "out" };
+  }
+
   async #lookUp(): Promise<void> {
     try {
       this.#put({ type: "described", desktop: await this.#describe() });
@@ -294,18 +319,12 @@ export class Viewer {
       } else {
         this.#put({ type: "unreachable" });
       }
-  #learn(desktop: Desktop): void {
-    this.desktop.value = desktop;
-    const { takeover } = desktop;
-    this.rights.value =
-      takeover === undefined || takeover.except === client ? { role: "control", clipboard: "both" } : { role: "view", clipboard: "out" };
-  }
-
     }
   }
 
   #onConnected(): void {
     this.#refusal = undefined;
+    this.#isRefused.value = false;
     this.#put({ type: "connected" });
     this.clipboard.reset();
     // It may have another address now.
@@ -323,6 +342,24 @@ export class Viewer {
     this.#put({ type: "closed", code, reason });
     const { name } = this.state.value;
     if (name === "asleep" || name === "over") this.#sound.stop();
+  }
+
+  #onSizeRefused(): void {
+    if (this.#scale.value === 1) return;
+    this.#isRefused.value = true;
+    toast(t("viewer.native.refused"));
+  }
+
+  /** Tells the desktop its scale while this page asks for its size. */
+  #tellScale(): void {
+    const display = new DisplayScale(this.#scale);
+    // A smaller window may have fewer pixels than the desktop can.
+    addEventListener("resize", () => (this.#isRefused.value = false));
+    const stream = computed(() => {
+      const state = this.state.value;
+      return state.name === "connected" && this.#scales.value ? streamAddress(state.url, "display", base, client) : undefined;
+    });
+    effect(() => (stream.value === undefined ? display.stop() : display.start(stream.value)));
   }
 
   /** Follows the service's events while they are all there is. */
