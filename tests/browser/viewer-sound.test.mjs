@@ -57,7 +57,7 @@ function singInstead() {
     }
   }
   globalThis.WebSocket = new Proxy(RealSocket, {
-    construct: (target, [url, ...rest]) => (url.endsWith("/audio") ? new Singer() : new target(url, ...rest)),
+    construct: (target, [url, ...rest]) => (new URL(url).pathname.endsWith("/audio") ? new Singer() : new target(url, ...rest)),
   });
 }
 
