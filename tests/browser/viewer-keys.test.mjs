@@ -118,6 +118,27 @@ describe("the viewer's keyboard", () => {
     await sent("+Control_L", "text", "+v", "-v");
   });
 
+  it("says that a text is too long to paste, and pastes nothing else in its stead", async () => {
+    const { viewer, down, up, sent } = await open("long", { permissions: ["clipboard-write"] });
+    const complaint = viewer.page.getByText("The text is too long to paste: it has 17 MiB, and 16 MiB is the most.");
+    const paste = async (length) => {
+      await viewer.page.evaluate((length) => navigator.clipboard.writeText("x".repeat(length)), length);
+      await down("Control", "ControlLeft", CTRL, { location: 1 });
+      await down("v", "KeyV", CTRL, { windowsVirtualKeyCode: 86, commands: ["paste"] });
+      await up("v", "KeyV", CTRL, { windowsVirtualKeyCode: 86 });
+      await up("Control", "ControlLeft", 0, { location: 1 });
+    };
+    await paste(17 * 1024 * 1024);
+    await complaint.waitFor();
+    await sent("+Control_L", "-Control_L");
+    await viewer.assertClean();
+    await viewer.screenshot("viewer-paste-long");
+    await complaint.locator("..").getByRole("button", { name: "Close" }).click();
+    await viewer.page.locator(".screen canvas").focus();
+    await paste(16 * 1024 * 1024 - 1);
+    await sent("+Control_L", "text", "+v", "-v", "-Control_L");
+  });
+
   it("has a Mac's Command as Ctrl, whichever of both, until it is switched off", async () => {
     const { viewer, down, up, stroke, sent } = await open("mac", { scripts: [onMac], permissions: ["clipboard-write"] });
     // macOS tells no release of a letter as long as Command is held.

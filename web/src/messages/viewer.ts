@@ -150,6 +150,11 @@ export const viewer = {
   "viewer.clipboard.to": { en: "Text for the desktop", de: "Text für den Desktop", ja: "デスクトップへ送るテキスト" },
   "viewer.clipboard.send": { en: "Put into its clipboard", de: "In seine Zwischenablage", ja: "クリップボードへ送る" },
   "viewer.clipboard.sent": { en: "The desktop has it; paste it there.", de: "Der Desktop hat ihn; dort einfügen.", ja: "送りました。デスクトップで貼り付けてください。" },
+  "viewer.clipboard.long": {
+    en: "The text is too long to paste: it has {size}, and {limit} is the most. Put it into a file and upload the file.",
+    de: "Der Text ist zu lang zum Einfügen: Er hat {size}, höchstens {limit} sind möglich. Speichern Sie ihn als Datei und laden Sie diese hoch.",
+    ja: "テキストが長すぎて貼り付けられません ({size})。上限は {limit} です。ファイルに保存してアップロードしてください。",
+  },
   "viewer.copy": { en: "Copy", de: "Kopieren", ja: "コピー" },
   "viewer.copied": { en: "Copied.", de: "Kopiert.", ja: "コピーしました。" },
   "viewer.copy.failed": {

@@ -1,8 +1,11 @@
 // The clipboard both ways, as far as the browser lets a page have it.
+import { PASTE_MAX, pasteSize } from "./paste.ts";
 
 export interface ClipboardListener {
   /** A text for the desktop. */
   onText(text: string): void;
+  /** A text is too long for the desktop, by its size in bytes. */
+  onTooLong(size: number): void;
   /** Whether a text of the desktop is there that the browser did not let the page put into the clipboard. */
   onHeld(held: boolean): void;
 }
@@ -53,10 +56,17 @@ export class Clipboard {
     await this.#write();
   }
 
-  /** A person put this text in by hand. */
-  give(text: string): void {
+  /** Sends a text to the desktop, and says whether the desktop takes one as long. */
+  give(text: string): boolean {
+    // Also one that is too long: it is complained about once, and not each time the page gets the focus.
     this.#shared = text;
+    const size = pasteSize(text);
+    if (size > PASTE_MAX) {
+      this.#listener.onTooLong(size);
+      return false;
+    }
     this.#listener.onText(text);
+    return true;
   }
 
   /** A new connection has to hear again what the clipboard holds. */

@@ -81,18 +81,21 @@ const PASTE_WAIT = 150;
 
 /**
  * Lets the browser's own paste happen where its keys (Ctrl+V, or Command+V on a Mac) are pressed in the desktop: that needs no
- * permission, and works on pages without TLS. `onPaste` gets the text before `press` has to press the V that was held back.
+ * permission, and works on pages without TLS. `onPaste` gets the text before `press` has to press the V that was held back; when it
+ * says that the desktop does not take the text, V is not pressed, which would paste another one.
  */
 export function onPasteKeys(
   screen: Element,
-  { wanted, onPaste, press }: { wanted: () => boolean; onPaste: (text: string) => void; press: (keysym: number) => void },
+  { wanted, onPaste, press }: { wanted: () => boolean; onPaste: (text: string) => boolean; press: (keysym: number) => void },
 ): void {
   let held: { timer: ReturnType<typeof setTimeout>; keysym: number } | undefined;
-  const go = () => {
-    if (!held) return;
-    clearTimeout(held.timer);
-    press(held.keysym);
+  const drop = () => {
+    clearTimeout(held?.timer);
     held = undefined;
+  };
+  const go = () => {
+    if (held) press(held.keysym);
+    drop();
   };
   addEventListener(
     "keydown",
@@ -112,8 +115,8 @@ export function onPasteKeys(
       if (!held) return;
       event.preventDefault();
       const text = event.clipboardData?.getData("text/plain") ?? "";
-      if (text !== "") onPaste(text);
-      go();
+      if (text === "" || onPaste(text)) go();
+      else drop();
     },
     { capture: true },
   );

@@ -138,8 +138,7 @@ export function ClipboardPanel({ viewer }: { viewer: Viewer }) {
             class="button"
             disabled={text === ""}
             onClick={() => {
-              viewer.clipboard.give(text);
-              toast(t("viewer.clipboard.sent"));
+              if (viewer.clipboard.give(text)) toast(t("viewer.clipboard.sent"));
             }}
           >
             {t("viewer.clipboard.send")}

@@ -14,7 +14,8 @@ import {
 } from "../shared/api.ts";
 import { address, base } from "../shared/base.ts";
 import { EventFeed } from "../shared/events.ts";
-import { t } from "../shared/i18n.ts";
+import { bytes } from "../shared/format.ts";
+import { language, t } from "../shared/i18n.ts";
 import { streamAddress } from "../shared/stream.ts";
 import { toast } from "../shared/toast.tsx";
 import { delayBefore } from "./backoff.ts";
@@ -23,6 +24,7 @@ import { begin, step, type Described, type Effect, type Event, type Machine, typ
 import { DisplayScale, pixelRatio } from "./display-scale.ts";
 import { Uploads } from "./files.ts";
 import { Typist } from "./keysyms.ts";
+import { PASTE_MAX } from "./paste.ts";
 import type { Query, ResizeMode } from "./query.ts";
 import { Screen, type Look } from "./screen.ts";
 import { readSettings, type Settings } from "./settings.ts";
@@ -137,6 +139,11 @@ export class Viewer {
     });
     this.clipboard = new Clipboard({
       onText: (text) => this.pastes.value && this.#screen.paste(text),
+      onTooLong: (size) => {
+        if (!this.pastes.value) return;
+        const [has, limit] = [bytes(size, language.value), bytes(PASTE_MAX, language.value)];
+        toast(t("viewer.clipboard.long", { size: has, limit }), "bad");
+      },
       onHeld: (held) => (this.held.value = held),
     });
     this.typist = new Typist((keysym) => this.#screen.key(keysym));
