@@ -3,13 +3,17 @@
  * long it took: silence, and from each whole second of the system's clock on, 200 ms of 440 Hz.
  *
  * The sound is handed to the server as other applications do, 20 ms ahead at most.
+ *
+ * With TONE_ON_SIGNAL=true nothing is played, and no stream is open, until SIGUSR1 comes: then one tone of 200 ms.
  */
 #include <math.h>
 #include <pulse/error.h>
 #include <pulse/simple.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -45,12 +49,28 @@ static pa_simple *play(void)
     return sink;
 }
 
-int main(void)
+static void write_block(pa_simple *sink, const int16_t *block)
+{
+    int error;
+
+    if (pa_simple_write(sink, block, BLOCK * sizeof *block, &error) < 0) {
+        fprintf(stderr, "tone: the sound server is gone: %s\n", pa_strerror(error));
+        exit(EXIT_FAILURE);
+    }
+}
+
+static int16_t next_sample(void)
+{
+    static double phase;
+
+    phase += 2 * M_PI * 440 / RATE;
+    return (int16_t)(16000 * sin(phase));
+}
+
+static _Noreturn void play_each_second(void)
 {
     pa_simple *sink = play();
     int16_t block[BLOCK];
-    double phase = 0;
-    int error;
 
     for (;;) {
         struct timespec now;
@@ -58,13 +78,44 @@ int main(void)
         clock_gettime(CLOCK_REALTIME, &now);
         for (int i = 0; i < BLOCK; i++) {
             const long at = now.tv_nsec / 1000000 + i * 1000 / RATE;
+            const int16_t sample = next_sample();
 
-            phase += 2 * M_PI * 440 / RATE;
-            block[i] = at % 1000 < TONE_MS ? (int16_t)(16000 * sin(phase)) : 0;
+            block[i] = at % 1000 < TONE_MS ? sample : 0;
         }
-        if (pa_simple_write(sink, block, sizeof block, &error) < 0) {
-            fprintf(stderr, "tone: the sound server is gone: %s\n", pa_strerror(error));
-            return EXIT_FAILURE;
-        }
+        write_block(sink, block);
     }
+}
+
+static _Noreturn void play_on_signal(void)
+{
+    int16_t block[BLOCK];
+    sigset_t awaited;
+    int number, error;
+
+    sigemptyset(&awaited);
+    sigaddset(&awaited, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &awaited, NULL);
+    puts("tone: waiting for SIGUSR1");
+    fflush(stdout);
+    while (sigwait(&awaited, &number) == 0) {
+        pa_simple *sink = play();
+
+        for (int played = 0; played < TONE_MS * RATE / 1000; played += BLOCK) {
+            for (int i = 0; i < BLOCK; i++)
+                block[i] = next_sample();
+            write_block(sink, block);
+        }
+        pa_simple_drain(sink, &error);
+        pa_simple_free(sink);
+    }
+    exit(EXIT_FAILURE);
+}
+
+int main(void)
+{
+    const char *on_signal = getenv("TONE_ON_SIGNAL");
+
+    if (on_signal != NULL && strcmp(on_signal, "true") == 0)
+        play_on_signal();
+    play_each_second();
 }

@@ -12,10 +12,10 @@ mod process;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use process::{PATIENCE, Scene, Service, within};
+use process::{PATIENCE, Scene, Service, eventually, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_websockets::ClientBuilder;
+use tokio_websockets::{ClientBuilder, MaybeTlsStream, WebSocketStream};
 
 const TONE: &str = r#"
 [app.tone]
@@ -37,6 +37,13 @@ port = 5901
 protocol = "webm"
 "#;
 
+/// The same application, which sounds when it gets a signal.
+const ON_SIGNAL: &str = r#"
+[app.tone.env.TONE_ON_SIGNAL]
+type = "boolean"
+default = true
+"#;
+
 /// EBML, and a cluster (RFC 8794 and RFC 9559).
 const HEADER: [u8; 4] = [0x1a, 0x45, 0xdf, 0xa3];
 const CLUSTER: [u8; 4] = [0x1f, 0x43, 0xb6, 0x75];
@@ -47,21 +54,22 @@ const SOUND: usize = 150;
 /// Between two tries of a listener.
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// Listens until something sounds.
-async fn hear(service: &Service, url: &str) {
+/// Connects to the sound of the desktop at `url`.
+async fn listen(service: &Service, url: &str) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
     let uri = format!(
         "ws://{}{}",
         service.stream_address,
         url.replace("/vnc", "/audio")
     );
+    let builder = ClientBuilder::new().uri(&uri).unwrap();
+    builder.connect().await.unwrap().0
+}
+
+/// Listens until something sounds.
+async fn hear(service: &Service, url: &str) {
     let heard = async {
         loop {
-            let (mut socket, _) = ClientBuilder::new()
-                .uri(&uri)
-                .unwrap()
-                .connect()
-                .await
-                .unwrap();
+            let mut socket = listen(service, url).await;
             let mut begins = HEADER;
             while let Some(Ok(message)) = socket.next().await {
                 if !message.is_binary() {
@@ -107,6 +115,39 @@ async fn a_desktop_sounds_after_a_crash_of_the_service_and_of_its_sound() {
     }
     let desktop = service.get("/api/vm/a").await.json;
     assert_eq!(desktop["status"], "ready", "{desktop}");
+}
+
+/// A sink that renders far ahead when somebody begins to listen loses what is played meanwhile.
+#[tokio::test]
+async fn a_sound_that_begins_after_its_listener_came_is_heard() {
+    let Some(scene) = Scene::new() else { return };
+    scene.write_catalog(&format!("{TONE}{ON_SIGNAL}"));
+    let service = scene.serve().await;
+    let url = service.ensure("a", "tone").await;
+    let container = scene.container_name("a");
+    eventually(PATIENCE, "the application waits", async || {
+        let written = scene.docker(&["logs", &container]);
+        written.contains("waiting for SIGUSR1").then_some(())
+    })
+    .await;
+    let signal = "for process in /proc/[0-9]*; do
+            [ \"$(cat $process/comm 2> /dev/null)\" = app ] && kill -USR1 ${process#/proc/}
+        done; true";
+    for _ in 0..5 {
+        let mut socket = listen(&service, &url).await;
+        let header = within(PATIENCE, "the header comes", socket.next()).await;
+        assert_eq!(header.unwrap().unwrap().as_payload()[..4], HEADER);
+        scene.docker(&["exec", &container, "bash", "-c", signal]);
+        let heard = async {
+            while let Some(Ok(message)) = socket.next().await {
+                if message.as_payload().len() > SOUND {
+                    return true;
+                }
+            }
+            false
+        };
+        assert!(within(PATIENCE, "the tone arrives", heard).await);
+    }
 }
 
 /// Other desktops reach the port where the service shares a network with them.
