@@ -36,5 +36,63 @@ def recover():
     print(f"blender: the last session is back, from {newest.name}", flush=True)
 
 
+def translate():
+    """Takes the language that LANG says, until somebody chooses one in the preferences."""
+    if (pathlib.Path(bpy.utils.user_resource("CONFIG")) / "userpref.blend").exists():
+        return
+    view = bpy.context.preferences.view
+    try:
+        view.language = "DEFAULT"
+    except TypeError:
+        # This Blender was built without translations.
+        return
+    view.use_translate_interface = True
+    view.use_translate_tooltips = True
+
+
+def follow_scale():
+    """Keeps the interface at the scale of the viewer's display, which may change at any time.
+
+    Blender takes the resolution from the X server once, when it starts, so that only what has changed since is applied.
+    """
+    source = pathlib.Path(os.environ["XDG_RUNTIME_DIR"]) / "scale"
+    applied = pathlib.Path(os.environ["TMPDIR"]) / "ui-scale"
+    view = bpy.context.preferences.view
+
+    def read():
+        try:
+            return float(source.read_text())
+        except (OSError, ValueError):
+            return 1.0
+
+    at_start = read()
+    own = view.ui_scale
+    try:
+        value, factor = map(float, applied.read_text().split())
+        # Saved with the preferences while it was applied: then it is not what somebody chose.
+        if abs(value - own) < 0.001:
+            own /= factor
+    except (OSError, ValueError):
+        pass
+    last = at_start
+
+    def look():
+        nonlocal last, own
+        scale = read()
+        if scale != last:
+            # What was changed by hand meanwhile counts from now on.
+            own = view.ui_scale / (last / at_start)
+            last = scale
+            view.ui_scale = own * scale / at_start
+            applied.write_text(f"{view.ui_scale} {scale / at_start}")
+            bpy.context.preferences.is_dirty = False
+        return 0.5  # seconds until it looks again
+
+    view.ui_scale = own
+    bpy.app.timers.register(look, persistent=True)
+
+
 apply_preferences()
+translate()
+follow_scale()
 recover()

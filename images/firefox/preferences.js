@@ -45,3 +45,6 @@ pref("browser.tabs.unloadOnLowMemory", true);
 
 // A screen reader cannot hear through a VNC stream; without this Firefox looks for one on D-Bus.
 pref("accessibility.force_disabled", 1);
+
+// The language that LANG says, for Firefox itself and for what pages are asked for.
+pref("intl.locale.requested", "");

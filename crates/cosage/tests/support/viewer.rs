@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use futures_util::{SinkExt, StreamExt};
-use rfb::client::{Client, ClientError, Sharing, Update};
+use rfb::client::{Client, ClientError, KeyState, Sharing, Update};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -72,6 +72,18 @@ impl Viewer {
             let at = 4 * (y * width + x);
             self.rfb.pixels()[at..at + 3] == colour
         })
+    }
+
+    /// Presses and releases keys by their keysyms, one right after the other.
+    pub(crate) async fn keys(&mut self, strokes: &[(u32, KeyState)]) {
+        for (keysym, state) in strokes {
+            self.rfb.key(*keysym, *state).await.unwrap();
+        }
+    }
+
+    /// Moves the pointer to a place and holds the buttons of the mask there, such as 1 for the first one.
+    pub(crate) async fn pointer(&mut self, x: u16, y: u16, buttons: u8) {
+        self.rfb.pointer(x, y, buttons).await.unwrap();
     }
 
     /// How the service closes the connection, which it has to.
