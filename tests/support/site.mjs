@@ -1,5 +1,5 @@
 // A small web site that a desktop's Firefox opens: pages of one colour with a field, which report what happens on them
-// (text in the field, their width, how often the site was visited, whether dark pages are preferred), and sound 440 Hz from a click on.
+// (text in the field, their width and scale, how often the site was visited, what the browser prefers), and sound 440 Hz from a click on.
 import { EventEmitter, once } from "node:events";
 import { createServer } from "node:http";
 
@@ -13,7 +13,8 @@ function page(colour) {
   const report = (what) => fetch("/report", { method: "POST", body: JSON.stringify({ page: "${colour}", ...what }) });
   const field = document.querySelector("textarea");
   field.oninput = () => report({ text: field.value });
-  addEventListener("resize", () => report({ width: innerWidth }));
+  const size = () => ({ width: innerWidth, scale: devicePixelRatio });
+  addEventListener("resize", () => report(size()));
   addEventListener("click", () => {
     const context = new AudioContext();
     const tone = new OscillatorNode(context, { frequency: 440 });
@@ -24,7 +25,9 @@ function page(colour) {
     field.focus();
     const visits = Number(localStorage.visits ?? 0) + 1;
     localStorage.visits = visits;
-    report({ width: innerWidth, visits, dark: matchMedia("(prefers-color-scheme: dark)").matches });
+    const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
+    const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+    report({ ...size(), visits, dark, timeZone, languages: navigator.languages });
   });
 </script></html>`;
 }

@@ -10,6 +10,7 @@ mod environment;
 mod handle;
 mod icon;
 mod launch;
+mod locale;
 mod read;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ pub use environment::{ENVIRONMENT_MAX_BYTES, EnvironmentError, EnvironmentProble
 pub use handle::{CatalogHandle, CatalogLoadError, CatalogSource};
 pub use icon::Icon;
 pub use launch::{LaunchContext, LaunchError};
+pub(crate) use locale::language;
 pub use read::{CatalogDefaults, CatalogError, CatalogErrors, FirstViewer};
 
 /// An entry of the catalogue, checked and complete.
@@ -130,6 +132,13 @@ pub enum Kind {
     Url,
     /// A host name or an IP address, without a port.
     Host,
+    /// A time zone of the IANA database, such as `Europe/Berlin`.
+    Timezone,
+    /// A language; reaches the container as the name of a locale, such as `de_DE.UTF-8`.
+    Language {
+        /// The locales there are, such as `de_DE`; the first of a language is the one for its other regions.
+        options: Vec<String>,
+    },
     /// A list of `http`, `https` or `about:` addresses; reaches the container as JSON text.
     Urls,
 }

@@ -87,6 +87,9 @@ pub enum Protocol {
     /// A live WebM stream over TCP, after the instance's password where it has one: the gateway
     /// makes the WebSocket, and shares one connection among all listeners.
     Webm,
+    /// The scale of a viewer's display, in lines over TCP after the instance's password where it has one: the gateway
+    /// makes the WebSocket, and passes on what clients with the role control send.
+    Display,
     /// The instance is a WebSocket server itself.
     Websocket,
 }

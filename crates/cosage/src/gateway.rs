@@ -127,7 +127,7 @@ impl Gateway {
     pub async fn connect(&self, upgrade: Upgrade, lease: Lease) -> Result<Response, Ended> {
         let gateway = self.clone();
         match lease.endpoint().protocol {
-            Protocol::Rfb | Protocol::Tcp => {
+            Protocol::Rfb | Protocol::Tcp | Protocol::Display => {
                 let (response, pending) = upgrade.accept();
                 self.relays
                     .spawn(async move { gateway.terminate(pending, lease).await });
@@ -221,9 +221,15 @@ impl Gateway {
         let mut socket = ClientSocket::new(client, read_ahead);
         let opened = match lease.endpoint().protocol {
             Protocol::Rfb => dial::rfb(&mut socket, lease, &self.turns).await,
-            Protocol::Tcp | Protocol::Webm | Protocol::Websocket => {
+            Protocol::Tcp | Protocol::Display | Protocol::Webm | Protocol::Websocket => {
+                let dialed = async {
+                    match lease.endpoint().protocol {
+                        Protocol::Display => dial::with_password(&lease).await,
+                        _ => dial::tcp(lease.endpoint().address).await,
+                    }
+                };
                 let opened = tokio::select! {
-                    opened = dial::tcp(lease.endpoint().address) => opened,
+                    opened = dialed => opened,
                     reason = lease.ended() => Err(Ending::Lease(reason)),
                 };
                 opened.map(|upstream| (upstream, lease))

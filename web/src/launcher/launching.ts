@@ -4,6 +4,7 @@ import { signal } from "@preact/signals";
 import { ApiError, ensure, newUid, stop } from "../shared/api.ts";
 import type { App, Desktop, Environment } from "../shared/api.ts";
 import { fetchViewer, go } from "./go.ts";
+import { ofCaller } from "./values.ts";
 
 /** What is started: a new desktop of an app, or one that is there already. */
 export type Subject = { app: App; environment: Environment } | { desktop: Desktop };
@@ -25,7 +26,7 @@ export class Launching {
   async start(): Promise<void> {
     this.problem.value = undefined;
     this.#call = new AbortController();
-    const request = "app" in this.subject ? { vm: this.subject.app.name, env: this.subject.environment } : {};
+    const request = "app" in this.subject ? this.#order(this.subject) : {};
     try {
       const answer = ensure(this.uid, request, this.#call.signal);
       // After the call, which would have to wait until the viewer's script was read.
@@ -36,6 +37,11 @@ export class Launching {
       if (error instanceof ApiError) this.problem.value = error;
       else if (!this.#call.signal.aborted) throw error;
     }
+  }
+
+  #order({ app, environment }: { app: App; environment: Environment }) {
+    const here = { timezone: Intl.DateTimeFormat().resolvedOptions().timeZone, languages: navigator.languages };
+    return { vm: app.name, env: { ...ofCaller(app.env, here), ...environment } };
   }
 
   /** Lets it go on by itself. */

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
 import type { Variable } from "../shared/api.ts";
-import { asked, check, complaints, completeUrl, environment, initial } from "./values.ts";
+import { asked, check, complaints, completeUrl, environment, initial, ofCaller } from "./values.ts";
 
 const common = { title: "", default: null, required: false };
 const text: Variable = { ...common, type: "text" };
@@ -52,6 +52,20 @@ describe("the values of a form", () => {
 describe("a form", () => {
   it("does not ask for what is for programs", () => {
     assert.deepEqual(asked({ CALLBACK_ID: text, A: text }), [["A", text]]);
+  });
+
+  it("does not ask for what the browser knows", () => {
+    const env: Record<string, Variable> = {
+      TZ: { ...common, type: "timezone" },
+      LANG: { ...common, type: "language", options: ["en_US", "pt_BR", "zh_TW"] },
+      A: text,
+    };
+    assert.deepEqual(asked(env), [["A", text]]);
+    const of = (languages: string[]) => ofCaller(env, { timezone: "Asia/Tokyo", languages });
+    assert.deepEqual(of(["tlh", "pt-PT", "en"]), { TZ: "Asia/Tokyo", LANG: "pt-PT" });
+    assert.deepEqual(of(["zh-Hant-HK"]), { TZ: "Asia/Tokyo", LANG: "zh-Hant-HK" });
+    assert.deepEqual(of(["tlh"]), { TZ: "Asia/Tokyo" });
+    assert.deepEqual(ofCaller({ A: text }, { timezone: "UTC", languages: ["en"] }), {});
   });
 
   it("asks first for what is needed", () => {

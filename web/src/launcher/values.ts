@@ -14,11 +14,37 @@ const forPrograms = new Set(["CALLBACK_ID"]);
 /** Whether somebody has to say it. */
 export const isNeeded = (variable: Variable): boolean => variable.required && variable.default === null;
 
+/** What the browser says of the person in front of it. */
+const isOwn = ({ type }: Variable): boolean => type === "timezone" || type === "language";
+
 /** The variables that a form asks for, by name: what is needed comes first. */
 export const asked = (env: Record<string, Variable>): [string, Variable][] =>
   Object.entries(env)
-    .filter(([name, variable]) => !forPrograms.has(name) || isNeeded(variable))
+    .filter(([name, variable]) => !(forPrograms.has(name) || isOwn(variable)) || isNeeded(variable))
     .sort(([, one], [, other]) => Number(isNeeded(other)) - Number(isNeeded(one)));
+
+/** Where and in which languages somebody works, the most wanted one first. */
+export interface Surroundings {
+  timezone: string;
+  languages: readonly string[];
+}
+
+/**
+ * The time zone and the language of whoever starts a desktop, for an app that takes them. A language that the app does not
+ * have is left out, which would only be refused.
+ */
+export function ofCaller(env: Record<string, Variable>, { timezone, languages }: Surroundings): Environment {
+  const result: Environment = {};
+  for (const [name, variable] of Object.entries(env)) {
+    if (variable.type === "timezone" && timezone) result[name] = timezone;
+    if (variable.type === "language") {
+      const known = new Set(variable.options.map((option) => option.split("_")[0]));
+      const language = languages.find((language) => known.has(language.split("-")[0]!.toLowerCase()));
+      if (language) result[name] = language;
+    }
+  }
+  return result;
+}
 
 /** What a form holds at first. */
 export function initial(variable: Variable): Raw {

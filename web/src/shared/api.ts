@@ -65,9 +65,9 @@ export type Variable = {
   default: string | null;
   required: boolean;
 } & (
-  | { type: "text" | "boolean" | "url" | "host" | "urls" }
+  | { type: "text" | "boolean" | "url" | "host" | "urls" | "timezone" }
   | { type: "integer"; min: number; max: number }
-  | { type: "choice"; options: string[] }
+  | { type: "choice" | "language"; options: string[] }
 );
 
 export interface App {

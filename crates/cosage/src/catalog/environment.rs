@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::{App, Kind};
+use super::{App, Kind, locale};
 use crate::desktop::Environment;
 use crate::text::{did_you_mean, excerpt, nearest};
 
@@ -199,13 +199,22 @@ impl Kind {
             },
             Self::Choice { options } if options.contains(&text) => Ok(text),
             Self::Choice { .. } => Err(IllTyped),
-            Self::Url if is_url(&text) => Ok(text),
-            Self::Url => Err(IllTyped),
+            Self::Url => canonical_url(&text).ok_or(IllTyped),
+            Self::Timezone => locale::timezone(&text).ok_or(IllTyped),
+            Self::Language { options } => {
+                let options = options.iter().map(String::as_str);
+                locale::language(&text, options).ok_or(IllTyped)
+            }
             Self::Host if is_host(&text) => Ok(text),
             Self::Host => Err(IllTyped),
             Self::Urls => match serde_json::from_str::<Vec<String>>(&text) {
-                Ok(urls) if urls.iter().all(|url| is_url(url)) => Ok(Value::from(urls).to_string()),
-                _ => Err(IllTyped),
+                Ok(urls) => urls
+                    .iter()
+                    .map(|url| canonical_url(url))
+                    .collect::<Option<Vec<_>>>()
+                    .map(|urls| Value::from(urls).to_string())
+                    .ok_or(IllTyped),
+                Err(_) => Err(IllTyped),
             },
         }
         .map(Some)
@@ -234,6 +243,12 @@ impl fmt::Display for Kind {
             Self::Choice { options } => write!(formatter, "one of: {}", options.join(", ")),
             Self::Url => formatter.write_str("an address that starts with http:, https: or about:"),
             Self::Host => formatter.write_str("a host name or an IP address"),
+            Self::Timezone => {
+                formatter.write_str("a time zone of the IANA database, such as Europe/Berlin")
+            }
+            Self::Language { options } => {
+                write!(formatter, "one of the languages: {}", options.join(", "))
+            }
             Self::Urls => formatter.write_str(
                 "a list of addresses, each of which starts with http:, https: or about:",
             ),
@@ -241,25 +256,28 @@ impl fmt::Display for Kind {
     }
 }
 
-/// An address that a browser may be sent to. Other schemes (`file:`, `javascript:`, `data:`) would
-/// show it the container's files or run what the caller wrote.
-fn is_url(text: &str) -> bool {
+/// An address that a browser may be sent to, as the URL standard writes it: the scheme in lower case, the host in
+/// ASCII. Other schemes (`file:`, `javascript:`, `data:`) would show it the container's files or run what the caller
+/// wrote.
+fn canonical_url(text: &str) -> Option<String> {
+    // The parser leaves some of these out, at whatever place.
     if text
         .chars()
         .any(|character| character.is_control() || character.is_whitespace())
     {
-        return false;
+        return None;
     }
-    let Some((scheme, rest)) = text.split_once(':') else {
-        return false;
-    };
-    match scheme.to_ascii_lowercase().as_str() {
+    let url = reqwest::Url::parse(text).ok()?;
+    let (_, rest) = text.split_once(':')?;
+    let is_opened = match url.scheme() {
+        // The parser would also find a host in `https:path` and `https:///path`.
         "http" | "https" => rest
             .strip_prefix("//")
-            .is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', '?', '#'])),
-        "about" => !rest.is_empty(),
+            .is_some_and(|rest| !rest.starts_with(['/', '\\'])),
+        "about" => rest.starts_with(|first: char| first.is_ascii_alphabetic()),
         _ => false,
-    }
+    };
+    is_opened.then(|| url.into())
 }
 
 /// A host name (RFC 1123, and `_` as container networks have it) or an IP address: what can stand

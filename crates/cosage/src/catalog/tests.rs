@@ -238,7 +238,7 @@ fn each_mistake_is_named_at_its_place_with_what_would_be_right() {
         ),
         (
             "[app.one.stream.other]\nport = 1\nprotocol = \"vnc\"",
-            "it is one of \"rfb\", \"tcp\", \"webm\", \"websocket\"",
+            "it is one of \"display\", \"rfb\", \"tcp\", \"webm\", \"websocket\"",
         ),
         (
             "[app.one.stream.other]\nport = 1",
@@ -417,11 +417,15 @@ fn values_are_taken_in_every_form_clients_send_and_kept_as_the_container_gets_th
         ),
         (
             json!({"FIREFOX_URLS": ["https://a.example", "about:blank"]}),
-            vec![("FIREFOX_URLS", "[\"https://a.example\",\"about:blank\"]")],
+            vec![("FIREFOX_URLS", "[\"https://a.example/\",\"about:blank\"]")],
         ),
         (
             json!({"FIREFOX_URLS": "[\"https://a.example\"]"}),
-            vec![("FIREFOX_URLS", "[\"https://a.example\"]")],
+            vec![("FIREFOX_URLS", "[\"https://a.example/\"]")],
+        ),
+        (
+            json!({"TZ": "asia/tokyo", "LANG": "de-AT"}),
+            vec![("LANG", "de_DE.UTF-8"), ("TZ", "Asia/Tokyo")],
         ),
     ] {
         let environment = firefox
@@ -433,6 +437,82 @@ fn values_are_taken_in_every_form_clients_send_and_kept_as_the_container_gets_th
             .map(|(name, text)| (name.as_str(), text.as_str()))
             .collect();
         assert_eq!(pairs, kept);
+    }
+}
+
+#[test]
+fn an_address_is_kept_as_every_browser_opens_it() {
+    let kept = |text: &str| Kind::Url.check(&Value::from(text));
+    for (given, url) in [
+        ("https://a.example", "https://a.example/"),
+        ("HTTPS://A.Example/B", "https://a.example/B"),
+        ("Http://a.example/?q=1#f", "http://a.example/?q=1#f"),
+        ("ABOUT:license", "about:license"),
+        ("about:blank", "about:blank"),
+        (
+            "https://müller.example/ä",
+            "https://xn--mller-kva.example/%C3%A4",
+        ),
+        (
+            "http://user:pass@a.example:8080/",
+            "http://user:pass@a.example:8080/",
+        ),
+        ("http://localhost:65535", "http://localhost:65535/"),
+        ("http://[::1]:80/x", "http://[::1]/x"),
+        ("http://10.0.0.1/", "http://10.0.0.1/"),
+    ] {
+        assert_eq!(kept(given), Ok(Some(url.to_owned())), "{given}");
+        assert_eq!(kept(url), Ok(Some(url.to_owned())), "{url} again");
+    }
+    let long = format!("https://a.example/{}", "x".repeat(20_000));
+    assert_eq!(kept(&long), Ok(Some(long.clone())));
+    for wrong in [
+        "a.example",
+        "a.example:80",
+        "//a.example",
+        "http:a.example",
+        "https:/a.example",
+        "https:///a.example",
+        "https://",
+        "https://?q",
+        "https://#f",
+        "https:\\\\a.example",
+        "https://\\a.example",
+        "https://user@",
+        "https://a.example:65536",
+        "https://a.example:x",
+        "https://a b.example",
+        "https://a<b.example",
+        "https://[::1",
+        "https://xn--",
+        " https://a.example",
+        "https://a.example ",
+        "https://a.exa\tmple",
+        "about:",
+        "about: blank",
+        "about:?",
+        "data:text/html,x",
+        "file:///etc/passwd",
+        "FILE:///etc/passwd",
+        "javascript:alert(1)",
+        "JavaScript:alert(1)",
+        "view-source:https://a.example",
+        "blob:https://a.example/1",
+        "chrome://browser/content",
+        "moz-extension://1/",
+        "ftp://a.example",
+        "ws://a.example",
+        "-new-window",
+    ] {
+        assert_eq!(kept(wrong), Err(environment::IllTyped), "{wrong:?}");
+    }
+    assert_eq!(
+        Kind::Urls.check(&json!([])),
+        Ok(Some("[]".to_owned())),
+        "an empty list"
+    );
+    for wrong in [json!([""]), json!(["https://a.example", "x"]), json!([1])] {
+        assert!(Kind::Urls.check(&wrong).is_err(), "{wrong}");
     }
 }
 
@@ -485,7 +565,7 @@ fn a_refused_environment_names_the_key_and_what_is_allowed_but_never_the_value()
         ),
         (
             json!({"FIREFOX_THEMES": "s3cret"}),
-            "FIREFOX_THEMES is not known (did you mean 'FIREFOX_THEME'?); it takes: CALLBACK_ID, FIREFOX_STARTPAGE, FIREFOX_THEME, FIREFOX_URLS",
+            "FIREFOX_THEMES is not known (did you mean 'FIREFOX_THEME'?); it takes: CALLBACK_ID, FIREFOX_STARTPAGE, FIREFOX_THEME, FIREFOX_URLS, LANG, TZ",
         ),
     ] {
         let error = firefox
@@ -733,6 +813,8 @@ fn any_environment() -> impl Strategy<Value = Map<String, Value>> {
         Just("FIREFOX_THEME".to_owned()),
         Just("FIREFOX_STARTPAGE".to_owned()),
         Just("CALLBACK_ID".to_owned()),
+        Just("TZ".to_owned()),
+        Just("LANG".to_owned()),
         "[A-Z_]{1,12}",
     ];
     prop::collection::btree_map(name, any_json(), 0..5).prop_map(|map| map.into_iter().collect())

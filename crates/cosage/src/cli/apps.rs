@@ -178,6 +178,8 @@ fn takes(variable: &Value) -> String {
         Some("url") => "an address".to_owned(),
         Some("urls") => "addresses, each with an --env of its own".to_owned(),
         Some("host") => "a host name or IP address".to_owned(),
+        Some("timezone") => "a time zone, such as Europe/Berlin".to_owned(),
+        Some("language") => "a language, such as de-DE".to_owned(),
         Some(other) => other.to_owned(),
         None => String::new(),
     }

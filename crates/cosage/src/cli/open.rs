@@ -1,6 +1,7 @@
 //! `cosage open`: a desktop, started where it does not run, and the page that shows it.
 
 use clap::Args;
+use jiff::tz::TimeZone;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
@@ -12,6 +13,7 @@ use super::events::Events;
 use super::failure::Failure;
 use super::output::{plain, print_json, print_line};
 use super::progress::Progress;
+use crate::catalog::language;
 use crate::desktop::Uid;
 use crate::text::{did_you_mean, nearest};
 
@@ -96,7 +98,8 @@ impl Open {
             // The service would choose in the same way, and tell it when the start is over.
             None => Uid::random(),
         };
-        let env = environment(&self.env, app);
+        let mut env = environment(&self.env, app);
+        add_own(&mut env, app, &Surroundings::of_caller());
         Ok(Order {
             uid,
             body: json!({ "vm": app.name, "env": env }),
@@ -182,6 +185,47 @@ fn environment(given: &[(String, String)], app: &App) -> Map<String, Value> {
     environment
 }
 
+/// Where and in which language the caller works.
+struct Surroundings {
+    timezone: Option<String>,
+    language: Option<String>,
+}
+
+impl Surroundings {
+    fn of_caller() -> Self {
+        let timezone = TimeZone::try_system().ok();
+        let languages = ["LC_ALL", "LC_MESSAGES", "LANG"].map(|name| std::env::var(name).ok());
+        Self {
+            timezone: timezone.and_then(|zone| zone.iana_name().map(str::to_owned)),
+            // An empty variable counts as absent (POSIX, 8.2).
+            language: languages
+                .into_iter()
+                .flatten()
+                .find(|text| !text.is_empty()),
+        }
+    }
+}
+
+/// Adds the caller's time zone and language where the app takes them and the caller said nothing else.
+fn add_own(environment: &mut Map<String, Value>, app: &App, own: &Surroundings) {
+    for (name, variable) in &app.env {
+        let options = variable.get("options").and_then(Value::as_array);
+        let options = options.into_iter().flatten().filter_map(Value::as_str);
+        let value = match variable.get("type").and_then(Value::as_str) {
+            Some("timezone") => own.timezone.clone(),
+            // One that the app does not have is no reason to refuse the start.
+            Some("language") => own
+                .language
+                .as_deref()
+                .and_then(|text| language(text, options)),
+            _ => None,
+        };
+        if let Some(value) = value {
+            environment.entry(name).or_insert(value.into());
+        }
+    }
+}
+
 fn parse_assignment(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
@@ -192,6 +236,45 @@ fn parse_assignment(text: &str) -> Result<(String, String), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_new_desktop_gets_the_callers_time_zone_and_language() {
+        let app: App = serde_json::from_value(json!({
+            "name": "a", "title": "A", "description": "",
+            "env": {
+                "TZ": {"type": "timezone"},
+                "LANG": {"type": "language", "options": ["en_US", "de_DE"]},
+                "A": {"type": "text"},
+            },
+        }))
+        .unwrap();
+        let added = |given: &[(&str, &str)], timezone: &str, language: &str| {
+            let given: Vec<_> = given
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect();
+            let mut environment = environment(&given, &app);
+            let own = Surroundings {
+                timezone: Some(timezone.to_owned()),
+                language: Some(language.to_owned()),
+            };
+            add_own(&mut environment, &app, &own);
+            Value::from(environment)
+        };
+        assert_eq!(
+            added(&[], "Asia/Tokyo", "de_AT.UTF-8"),
+            json!({"TZ": "Asia/Tokyo", "LANG": "de_DE.UTF-8"})
+        );
+        assert_eq!(
+            added(
+                &[("TZ", "UTC"), ("LANG", "en")],
+                "Asia/Tokyo",
+                "de_AT.UTF-8"
+            ),
+            json!({"TZ": "UTC", "LANG": "en"})
+        );
+        assert_eq!(added(&[], "UTC", "tlh"), json!({"TZ": "UTC"}));
+    }
 
     #[test]
     fn the_environment_has_lists_where_the_app_wants_them() {

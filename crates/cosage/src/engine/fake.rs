@@ -180,6 +180,9 @@ impl Fake {
                 Protocol::Tcp => {
                     servers.spawn(server::echo(listener));
                 }
+                Protocol::Display => {
+                    servers.spawn(server::display(listener, container.password.clone()));
+                }
                 Protocol::Webm => {
                     servers.spawn(server::webm(listener, container.password.clone()));
                 }

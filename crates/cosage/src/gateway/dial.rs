@@ -91,6 +91,18 @@ pub(super) async fn tcp(address: SocketAddr) -> Result<TcpStream, Ending> {
     }
 }
 
+/// Connects to an instance whose stream begins with its password, where it has one.
+pub(super) async fn with_password(lease: &Lease) -> Result<TcpStream, Ending> {
+    let mut stream = tcp(lease.endpoint().address).await?;
+    if let Some(password) = &lease.instance().password {
+        stream
+            .write_all(password.reveal().as_bytes())
+            .await
+            .map_err(|error| Ending::UpstreamRefused(error.to_string()))?;
+    }
+    Ok(stream)
+}
+
 /// Connects to the VNC server that `lease` gives the right to, and shakes hands with it and, at the same time, with the
 /// viewer. The viewer's `ClientInit` has been passed on then. Where the instance ends by itself meanwhile and is started
 /// again, it is the next one's server, and its lease.
@@ -163,8 +175,8 @@ pub(super) async fn vnc(lease: &Lease, turns: &Turns) -> Result<Box<dyn Duplex>,
                 Err(error) => Err(Ending::UpstreamRefused(error.to_string())),
             }
         }
-        Protocol::Webm => Err(Ending::UpstreamRefused(
-            "the stream is sound, and has no VNC server".to_owned(),
+        Protocol::Webm | Protocol::Display => Err(Ending::UpstreamRefused(
+            "the stream has no VNC server".to_owned(),
         )),
     }
 }

@@ -45,6 +45,8 @@ enum Content {
     Rfb,
     /// Anything: nothing of it passes unless the client may do everything.
     Opaque,
+    /// Lines about the client's display: they pass with the role control.
+    Display,
     /// WebSocket frames that pass through untouched: the connection ends unless the client may do everything.
     Frames,
     /// Frames of one who only listens, which change nothing.
@@ -59,6 +61,7 @@ impl Filter {
             content: match (endpoint.protocol, endpoint.presence) {
                 (Protocol::Rfb, _) => Content::Rfb,
                 (Protocol::Tcp, _) => Content::Opaque,
+                (Protocol::Display, _) => Content::Display,
                 (Protocol::Websocket, Presence::Viewer) => Content::Frames,
                 (Protocol::Webm, _) | (Protocol::Websocket, Presence::Listener) => {
                     Content::Listening
@@ -91,7 +94,8 @@ impl Filter {
             Content::Rfb => self.sift(buffer, payload, rights),
             Content::Listening => Ok(payload),
             Content::Opaque | Content::Frames if rights.are_full() => Ok(payload),
-            Content::Opaque => Ok(payload.start..payload.start),
+            Content::Display if rights.role == Role::Control => Ok(payload),
+            Content::Opaque | Content::Display => Ok(payload.start..payload.start),
             Content::Frames => Err(Ending::CannotHold),
         }
     }

@@ -40,7 +40,7 @@ const CLOSE_BOUND: Duration = Duration::from_secs(1);
 /// address after five connections that hang up before, and the address is the gateway's own.
 pub async fn ready(endpoint: &Endpoint, password: Option<&VncPassword>) {
     match endpoint.protocol {
-        Protocol::Tcp | Protocol::Webm => drop(connect(endpoint).await),
+        Protocol::Tcp | Protocol::Webm | Protocol::Display => drop(connect(endpoint).await),
         Protocol::Rfb => rfb_server(endpoint, password).await,
         Protocol::Websocket => websocket_server(endpoint).await,
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cosage::desktop::lease::EndReason;
-use cosage::engine::Protocol;
+use cosage::engine::{Protocol, VncPassword};
 use cosage::gateway::{Gateway, GatewaySettings};
 use futures_util::SinkExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,6 +21,21 @@ fn pattern(len: usize) -> Vec<u8> {
     (0..len)
         .map(|index| (index * 7 + index / 251) as u8)
         .collect()
+}
+
+#[tokio::test]
+async fn a_display_is_told_the_instances_password_before_anything_else() {
+    let (listener, address) = listener().await;
+    let password = Some(VncPassword::new("pa55w0rd"));
+    let display = endpoint(address, Protocol::Display);
+    let service = Service::with(display, password, GatewaySettings::default()).await;
+    let mut client = service.client().await;
+    client.send(Message::binary("scale 2\n")).await.unwrap();
+    let mut upstream = accept(&listener).await;
+    let mut given = [0; 16];
+    let read = upstream.read_exact(&mut given);
+    timeout(PATIENCE, read).await.unwrap().unwrap();
+    assert_eq!(&given, b"pa55w0rdscale 2\n");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -74,6 +74,7 @@ fn read_stream(
     problems: &mut Problems,
 ) -> Option<StreamSpec> {
     let protocol_words = [
+        ("display", Protocol::Display),
         ("rfb", Protocol::Rfb),
         ("tcp", Protocol::Tcp),
         ("webm", Protocol::Webm),
@@ -84,7 +85,7 @@ fn read_stream(
         problems.add(
             fields.span(),
             format!(
-                "{} has no protocol; it is one of \"rfb\", \"tcp\", \"webm\", \"websocket\"",
+                "{} has no protocol; it is one of \"display\", \"rfb\", \"tcp\", \"webm\", \"websocket\"",
                 fields.path()
             ),
         );
@@ -107,7 +108,7 @@ fn read_stream(
             if let Some(value) = fields.value("port") {
                 problems.add(value.span(), format!("{} has a port, but a remote app's port comes from its environment; remove it", fields.path()));
             }
-            if let Some(Protocol::Webm | Protocol::Websocket) = protocol {
+            if let Some(Protocol::Display | Protocol::Webm | Protocol::Websocket) = protocol {
                 problems.add(
                     fields.span(),
                     format!(
@@ -143,7 +144,7 @@ fn read_stream(
         ("viewer", Presence::Viewer),
         ("listener", Presence::Listener),
     ];
-    let default_presence = if name == "audio" {
+    let default_presence = if name == "audio" || protocol == Some(Protocol::Display) {
         Presence::Listener
     } else {
         Presence::Viewer

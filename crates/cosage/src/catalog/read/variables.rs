@@ -6,6 +6,7 @@ use toml::de::DeValue;
 
 use super::Problems;
 use super::fields::Fields;
+use crate::catalog::locale::LANGUAGES;
 use crate::catalog::{Kind, Variable};
 
 /// Variables that the service itself sets.
@@ -45,6 +46,8 @@ fn read_variable(mut fields: Fields<'_, '_>, problems: &mut Problems) -> Option<
         ("url", Type::Url),
         ("urls", Type::Urls),
         ("host", Type::Host),
+        ("timezone", Type::Timezone),
+        ("language", Type::Language),
     ];
     let chosen = fields.word("type", &type_words, problems);
     if chosen.is_none() && !fields.has("type") {
@@ -66,6 +69,8 @@ fn read_variable(mut fields: Fields<'_, '_>, problems: &mut Problems) -> Option<
         Type::Url => Kind::Url,
         Type::Urls => Kind::Urls,
         Type::Host => Kind::Host,
+        Type::Timezone => Kind::Timezone,
+        Type::Language => read_language_kind(&mut fields, problems),
     });
     let name = fields
         .path()
@@ -127,6 +132,8 @@ enum Type {
     Url,
     Urls,
     Host,
+    Timezone,
+    Language,
 }
 
 fn read_integer_kind(fields: &mut Fields<'_, '_>, problems: &mut Problems) -> Kind {
@@ -149,6 +156,28 @@ fn read_integer_kind(fields: &mut Fields<'_, '_>, problems: &mut Problems) -> Ki
 }
 
 fn read_choice_kind(fields: &mut Fields<'_, '_>, problems: &mut Problems) -> Kind {
+    let options = read_options(fields, problems);
+    if options.is_empty() {
+        problems.add(
+            fields.span(),
+            format!(
+                "{} has no options; add options = [\"one\", \"two\"]",
+                fields.path()
+            ),
+        );
+    }
+    Kind::Choice { options }
+}
+
+fn read_language_kind(fields: &mut Fields<'_, '_>, problems: &mut Problems) -> Kind {
+    let mut options = read_options(fields, problems);
+    if options.is_empty() {
+        options = LANGUAGES.lines().map(str::to_owned).collect();
+    }
+    Kind::Language { options }
+}
+
+fn read_options(fields: &mut Fields<'_, '_>, problems: &mut Problems) -> Vec<String> {
     let mut options: Vec<String> = Vec::new();
     for (option, span) in fields.list("options", problems) {
         if option.is_empty() || options.iter().any(|other| other == option) {
@@ -163,16 +192,7 @@ fn read_choice_kind(fields: &mut Fields<'_, '_>, problems: &mut Problems) -> Kin
             options.push(option.to_owned());
         }
     }
-    if options.is_empty() {
-        problems.add(
-            fields.span(),
-            format!(
-                "{} has no options; add options = [\"one\", \"two\"]",
-                fields.path()
-            ),
-        );
-    }
-    Kind::Choice { options }
+    options
 }
 
 /// A TOML value as the same value in JSON, so that a default is checked just like a caller's value.

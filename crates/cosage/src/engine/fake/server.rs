@@ -153,12 +153,8 @@ pub(super) async fn webm(listener: TcpListener, password: Option<VncPassword>) {
     serve(listener, move |mut stream| {
         let password = password.clone();
         async move {
-            if let Some(password) = password {
-                let mut given = vec![0; password.reveal().len()];
-                stream.read_exact(&mut given).await?;
-                if given != password.reveal().as_bytes() {
-                    return Ok(());
-                }
+            if !admits(&mut stream, password.as_ref()).await? {
+                return Ok(());
             }
             stream.write_all(HEADER).await?;
             let mut clock = tokio::time::interval(CLUSTER_TIME);
@@ -169,6 +165,31 @@ pub(super) async fn webm(listener: TcpListener, password: Option<VncPassword>) {
         }
     })
     .await;
+}
+
+/// Sends back what it gets from whoever knows the password, until it is dropped.
+pub(super) async fn display(listener: TcpListener, password: Option<VncPassword>) {
+    serve(listener, move |mut stream| {
+        let password = password.clone();
+        async move {
+            if admits(&mut stream, password.as_ref()).await? {
+                let (mut reader, mut writer) = stream.split();
+                tokio::io::copy(&mut reader, &mut writer).await?;
+            }
+            Ok(())
+        }
+    })
+    .await;
+}
+
+/// Whether the client begins with the password, where there is one.
+async fn admits(stream: &mut TcpStream, password: Option<&VncPassword>) -> io::Result<bool> {
+    let Some(password) = password else {
+        return Ok(true);
+    };
+    let mut given = vec![0; password.reveal().len()];
+    stream.read_exact(&mut given).await?;
+    Ok(given == password.reveal().as_bytes())
 }
 
 /// Sends back what it gets, until it is dropped.

@@ -228,6 +228,15 @@ fn what_cannot_be_understood_is_kept_out_as_a_whole() {
         opaque.standing.set(CONTROL);
         assert_eq!(pass(&mut opaque, b"anything").unwrap(), b"anything");
     }
+    // Also of one who may not paste.
+    let controls = Rights {
+        role: Role::Control,
+        clipboard: Clipboard::Out,
+    };
+    let mut display = of(Protocol::Display, Presence::Listener, VIEW);
+    assert_eq!(pass(&mut display, b"scale 2\n").unwrap(), b"");
+    display.standing.set(controls);
+    assert_eq!(pass(&mut display, b"scale 2\n").unwrap(), b"scale 2\n");
     let mut frames = of(Protocol::Websocket, Presence::Viewer, CONTROL);
     assert_eq!(pass(&mut frames, b"anything").unwrap(), b"anything");
     frames.standing.set(VIEW);
