@@ -21,7 +21,7 @@ use crate::delivery::{self, Refusal};
 use crate::desktop::Uid;
 use crate::desktop::camera::Occasion;
 use crate::desktop::manager::Manager;
-use crate::pictures;
+use crate::{pictures, segment};
 
 /// How long SAGE3 may take to answer one report.
 const ANSWER_BOUND: Duration = Duration::from_secs(10);
@@ -160,14 +160,7 @@ struct Api {
 #[async_trait]
 impl Destination for Api {
     async fn put(&self, uid: &Uid, report: Bytes) -> Result<(), Refusal> {
-        let mut url = self.sage3.server.clone();
-        match url.path_segments_mut() {
-            Ok(mut path) => {
-                path.pop_if_empty().extend(["api", "apps", uid.as_str()]);
-            }
-            // An address such as `mailto:`, which the configuration refuses.
-            Err(()) => return Err(Refusal::Never("SAGE3_SERVER is not a server".to_owned())),
-        }
+        let url = segment::below(&self.sage3.server, ["api", "apps", uid.as_str()]);
         let mut request = self
             .client
             .put(url)

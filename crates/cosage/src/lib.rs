@@ -13,6 +13,7 @@ pub mod engine;
 pub mod gateway;
 pub mod log;
 pub mod pictures;
+pub mod segment;
 pub mod server;
 pub mod store;
 pub mod text;

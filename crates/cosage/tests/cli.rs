@@ -10,8 +10,10 @@
 #[path = "support/process.rs"]
 mod process;
 
+use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -86,7 +88,7 @@ impl Stage {
         }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    fn command(&self, arguments: &[impl AsRef<OsStr>]) -> Command {
         let mut command = cosage(self.directory.path());
         command
             .args(arguments)
@@ -94,7 +96,7 @@ impl Stage {
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Said {
+    fn run(&self, arguments: &[impl AsRef<OsStr>]) -> Said {
         said(self.command(arguments).output().unwrap())
     }
 }
@@ -676,6 +678,67 @@ async fn directories_go_to_a_home_and_come_back() {
     assert!(taken.err.contains("there already"), "{}", taken.err);
     let file = stage.run(&["cp", "tree", "a:tree/top"]).assert(2);
     assert!(file.err.contains("is a file"), "{}", file.err);
+}
+
+#[tokio::test]
+async fn every_name_that_linux_allows_survives_a_copy() {
+    let long = "x".repeat(255);
+    let names: [&[u8]; 16] = [
+        b"report.txt",
+        b"rep\tort.txt",
+        b"rep\nort.txt",
+        b"rep\rort.txt",
+        b"100%",
+        b"%2e%2e",
+        b"%09",
+        b"a?b#c\\d:e",
+        b" spaces ",
+        b"-",
+        b"--help",
+        "caf\u{e9}".as_bytes(),
+        "cafe\u{301}".as_bytes(),
+        "\u{1f5ce} \u{202e}".as_bytes(),
+        b"caf\xe9\xff",
+        long.as_bytes(),
+    ];
+    let stage = Stage::new().await;
+    stage.run(&["open", "homely", "--name", "a"]).assert(0);
+    let here = stage.directory.path();
+    fn name(bytes: &[u8]) -> &OsStr {
+        OsStr::from_bytes(bytes)
+    }
+    std::fs::create_dir(here.join("d")).unwrap();
+    for text in names {
+        std::fs::write(here.join("d").join(name(text)), text).unwrap();
+    }
+    stage.run(&["cp", "d", "a:"]).assert(0);
+    stage.run(&["cp", "a:d", "back"]).assert(0);
+    assert_eq!(
+        std::fs::read_dir(here.join("back")).unwrap().count(),
+        names.len()
+    );
+    std::fs::create_dir(here.join("one by one")).unwrap();
+    for text in names {
+        let at = [b"a:d/", text].concat();
+        let (cp, at) = (name(b"cp"), name(&at));
+        let printed = stage.command(&[cp, at, name(b"-")]).output().unwrap();
+        assert_eq!(printed.stdout, text, "{at:?}");
+        let into = stage.command(&[cp, at, name(b"one by one")]).output();
+        assert_eq!(into.unwrap().status.code(), Some(0), "{at:?}");
+        for copy in ["back", "one by one"] {
+            let copy = here.join(copy).join(name(text));
+            assert_eq!(std::fs::read(&copy).unwrap(), text, "{copy:?}");
+        }
+    }
+    let dots = stage.run(&["cp", "d/report.txt", "a:d/.."]).assert(2);
+    assert!(dots.err.contains("'..'"), "{}", dots.err);
+    // What is said of a name orders nothing of a terminal.
+    let none = stage.run(&["cp", "a:\u{1b}[31m\nred", "x"]).assert(3);
+    assert!(
+        !none.err.contains('\u{1b}') && none.err.lines().count() == 1,
+        "{:?}",
+        none.err
+    );
 }
 
 #[tokio::test]

@@ -113,7 +113,7 @@ export function FilesPanel({ viewer }: { viewer: Viewer }) {
       {shown && shown.length > 0 && (
         <ul class="entries">
           {shown.map((entry) => (
-            <Row key={entry.name} viewer={viewer} entry={entry} go={go} onDelete={() => setDeleting(entry)} />
+            <Row key={part(entry)} viewer={viewer} entry={entry} go={go} onDelete={() => setDeleting(entry)} />
           ))}
         </ul>
       )}

@@ -22,6 +22,7 @@ use super::error::{ApiError, ErrorBody};
 use super::params::Params;
 use crate::desktop::Uid;
 use crate::engine::home::{Content, HomePath, Time, Upload, Written};
+use crate::segment::encode;
 
 /// The routes of a home without a path in it.
 pub(super) const HOME: &str = "/api/vm/{uid}/files";
@@ -266,8 +267,9 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
 /// What makes a browser keep a file, whatever is in it, and never show it as a page of this origin.
 fn download(name: &[u8], kind: &'static str) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    // The extended notation (RFC 8187) takes any name.
-    let disposition = format!("attachment; filename*=UTF-8''{}", location::encode(name));
+    // The extended notation (RFC 8187) takes any text, and browsers ignore one that is not UTF-8.
+    let name = encode(String::from_utf8_lossy(name).as_bytes());
+    let disposition = format!("attachment; filename*=UTF-8''{name}");
     if let Ok(disposition) = HeaderValue::from_str(&disposition) {
         headers.insert(header::CONTENT_DISPOSITION, disposition);
     }

@@ -3,6 +3,8 @@
 mod down;
 mod up;
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -12,7 +14,7 @@ use serde::Deserialize;
 
 use super::client::{CallError, Client, Target, broken, read};
 use super::failure::Failure;
-use super::file::STANDARD;
+use super::file::{STANDARD, shown};
 use super::output::{bytes, plain};
 use crate::desktop::Uid;
 
@@ -22,11 +24,11 @@ pub struct Cp {
     /// What is copied: a file or a directory, UID:PATH in the home of a desktop, or - for standard
     /// input.
     #[arg(value_name = "SOURCE")]
-    source: String,
+    source: OsString,
     /// Where it goes: a path, UID:PATH, or - for standard output. Into a directory that is there,
     /// or whose name ends in '/', it goes under its own name.
     #[arg(value_name = "DESTINATION")]
-    destination: String,
+    destination: OsString,
     #[command(flatten)]
     target: Target,
 }
@@ -45,8 +47,8 @@ enum Place {
 /// A path in a home.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct HomePath {
-    /// Its parts, none of which is empty, `.` or `..`.
-    parts: Vec<String>,
+    /// Its names, none of which is empty, `.` or `..`; any other bytes are names on Linux.
+    parts: Vec<Vec<u8>>,
     /// Whether it was written as a directory's.
     directory: bool,
 }
@@ -91,47 +93,46 @@ impl Cp {
 
 /// Reads a place: what stands before the first ':' is a desktop's name, unless it cannot be one.
 /// Write ./a:b for a file of this machine.
-fn parse(text: &str) -> Result<Place, Failure> {
+fn parse(text: &OsStr) -> Result<Place, Failure> {
     if text == STANDARD {
         return Ok(Place::Standard);
     }
-    let Some((uid, path)) = text.split_once(':') else {
-        return Ok(Place::Here(PathBuf::from(text)));
-    };
-    match uid.parse::<Uid>() {
-        Ok(uid) => Ok(Place::There(uid, HomePath::parse(path)?)),
-        Err(_) => Ok(Place::Here(PathBuf::from(text))),
+    let mut parts = text.as_bytes().splitn(2, |byte| *byte == b':');
+    let uid = parts.next().and_then(|uid| str::from_utf8(uid).ok());
+    match (uid.and_then(|uid| uid.parse().ok()), parts.next()) {
+        (Some(uid), Some(path)) => Ok(Place::There(uid, HomePath::parse(path)?)),
+        _ => Ok(Place::Here(PathBuf::from(text))),
     }
 }
 
 impl HomePath {
-    fn parse(text: &str) -> Result<Self, Failure> {
-        let parts: Vec<String> = text
-            .split('/')
-            .filter(|part| !matches!(*part, "" | "."))
-            .map(str::to_owned)
+    fn parse(text: &[u8]) -> Result<Self, Failure> {
+        let parts: Vec<Vec<u8>> = text
+            .split(|byte| *byte == b'/')
+            .filter(|part| !matches!(*part, b"" | b"."))
+            .map(<[u8]>::to_vec)
             .collect();
-        if parts.iter().any(|part| part == "..") {
+        if parts.iter().any(|part| part == b"..") {
             return Err(Failure::Usage(format!(
                 "'{}' has '..' in it; a path in a home starts at the home and leads down",
-                plain(text)
+                plain(&String::from_utf8_lossy(text))
             )));
         }
         Ok(Self {
-            directory: parts.is_empty() || text.ends_with('/'),
+            directory: parts.is_empty() || text.ends_with(b"/"),
             parts,
         })
     }
 
     /// The last part; the home itself has none.
-    fn name(&self) -> Option<&str> {
-        self.parts.last().map(String::as_str)
+    fn name(&self) -> Option<&OsStr> {
+        self.parts.last().map(|name| OsStr::from_bytes(name))
     }
 
     /// What is called `name` in this directory.
-    fn join(&self, name: &str) -> Self {
+    fn join(&self, name: &OsStr) -> Self {
         let mut parts = self.parts.clone();
-        parts.push(name.to_owned());
+        parts.push(name.as_bytes().to_owned());
         Self {
             parts,
             directory: false,
@@ -140,18 +141,21 @@ impl HomePath {
 }
 
 impl std::fmt::Display for HomePath {
+    /// For people: on one line, and what is not UTF-8 as U+FFFD.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(&self.parts.join("/"))
+        let path = self.parts.join(&b'/');
+        formatter.write_str(&plain(&String::from_utf8_lossy(&path)))
     }
 }
 
 /// The parts of a path's address in the API.
-fn address<'a>(uid: &'a Uid, path: &'a HomePath) -> impl Iterator<Item = &'a str> {
+fn address<'a>(uid: &'a Uid, path: &'a HomePath) -> impl Iterator<Item = &'a [u8]> {
     // The home itself is the empty part behind the slash.
-    let home = path.parts.is_empty().then_some("");
+    let home = path.parts.is_empty().then_some(&b""[..]);
     ["api", "vm", uid.as_str(), "files"]
         .into_iter()
-        .chain(path.parts.iter().map(String::as_str))
+        .map(str::as_bytes)
+        .chain(path.parts.iter().map(Vec::as_slice))
         .chain(home)
 }
 
@@ -165,8 +169,7 @@ async fn send(
         Ok(response) => Ok(response),
         Err(CallError::Refused(refusal)) if refusal.code == "no_such_file" => {
             Err(Failure::Unknown(format!(
-                "there is no '{}' in the home of '{uid}'",
-                plain(&path.to_string())
+                "there is no '{path}' in the home of '{uid}'"
             )))
         }
         Err(error) => Err(client.suggest(error, uid).await),
@@ -214,7 +217,7 @@ impl Room {
             if size > self.upload_max {
                 return Err(Failure::Usage(format!(
                     "{} has {}, and a file may have {} at most (COSAGE_UPLOAD_MAX)",
-                    path.display(),
+                    shown(path),
                     bytes(size),
                     bytes(self.upload_max)
                 )));
@@ -264,7 +267,7 @@ mod tests {
             Place::There(
                 uid.parse().unwrap(),
                 HomePath {
-                    parts: parts.iter().map(|part| (*part).to_owned()).collect(),
+                    parts: parts.iter().map(|part| part.as_bytes().to_owned()).collect(),
                     directory,
                 },
             )
@@ -279,11 +282,21 @@ mod tests {
             ("./wall:a", Place::Here("./wall:a".into())),
             ("/wall:a", Place::Here("/wall:a".into())),
             ("-", Place::Standard),
+            ("wall:-", there("wall", &["-"], false)),
+            ("wall:x\ty\n", there("wall", &["x\ty\n"], false)),
         ] {
-            assert_eq!(parse(text).unwrap(), place, "{text}");
+            assert_eq!(parse(text.as_ref()).unwrap(), place, "{text}");
         }
+        let latin = OsStr::from_bytes(b"wall:caf\xe9");
+        let Place::There(_, path) = parse(latin).unwrap() else {
+            panic!("{latin:?} is in the home of 'wall'");
+        };
+        assert_eq!(path.parts, [b"caf\xe9"]);
+        assert_eq!(path.to_string(), "caf\u{fffd}");
+        let latin = OsStr::from_bytes(b"caf\xe9:x");
+        assert_eq!(parse(latin).unwrap(), Place::Here(latin.into()));
         for wrong in ["wall:..", "wall:a/../b"] {
-            assert!(matches!(parse(wrong), Err(Failure::Usage(_))), "{wrong}");
+            assert!(matches!(parse(wrong.as_ref()), Err(Failure::Usage(_))), "{wrong}");
         }
     }
 }

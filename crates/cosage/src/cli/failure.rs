@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use console::style;
 
+use super::output::indented;
+
 /// What `cosage --help` says about exit statuses.
 pub(super) const EXIT_STATUS: &str = "\
 Exit status:
@@ -62,7 +64,10 @@ impl Failure {
     }
 
     fn tell(&self) {
-        eprintln!("{} {self}", style("cosage:").for_stderr().red().bold());
+        // What failed may be called after somebody else's file.
+        let text = indented(&self.to_string(), "");
+        let name = style("cosage:").for_stderr().red().bold();
+        eprintln!("{name} {}", text.trim_end());
     }
 
     fn status(&self) -> u8 {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::failure::Failure;
+use super::output::plain;
 
 /// The name of standard input and output where a file is expected.
 pub(super) const STANDARD: &str = "-";
@@ -49,12 +50,17 @@ impl NewFile {
     }
 }
 
+/// A path for people: a name may have line feeds and orders for a terminal in it.
+pub(super) fn shown(path: &Path) -> String {
+    plain(&path.display().to_string())
+}
+
 pub(super) fn unwritable(path: &Path, error: &io::Error) -> Failure {
-    Failure::Failed(format!("{} cannot be written: {error}", path.display()))
+    Failure::Failed(format!("{} cannot be written: {error}", shown(path)))
 }
 
 pub(super) fn unreadable(path: &Path, error: &io::Error) -> Failure {
-    let text = format!("{} cannot be read: {error}", path.display());
+    let text = format!("{} cannot be read: {error}", shown(path));
     match error.kind() {
         io::ErrorKind::NotFound => Failure::Unknown(text),
         _ => Failure::Failed(text),

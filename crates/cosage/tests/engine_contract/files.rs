@@ -12,8 +12,10 @@ use cosage::engine::home::{
 use super::{Subject, start};
 
 /// Names that a shell, a protocol or an archive may stumble over.
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 9] = [
     "plain",
+    "tab\tand\rreturn",
+    "100% ?#& %2e%2e",
     "with space",
     "ünï©ode 🗎",
     "new\nline",

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::location::encode;
 use crate::engine::home::{Entries, Entry, EntryKind, HomeError, HomePath, Parts, Time};
+use crate::segment::encode;
 
 /// A directory of a home.
 #[derive(Debug, Serialize, ToSchema)]

@@ -2,18 +2,11 @@
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
+use percent_encoding::percent_decode_str;
 
 use super::super::error::ApiError;
 use crate::desktop::{Uid, UidError};
 use crate::engine::home::HomePath;
-
-/// What RFC 3986 leaves as it is in a part of a path, and RFC 8187 in a file's name.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
 
 /// `{uid}` and what follows `…/files/`. It is taken from the URL as it came: names of files may be
 /// any bytes, and a '/' that is encoded is not one that parts names.
@@ -31,9 +24,4 @@ impl<S: Send + Sync> FromRequestParts<S> for Location {
         let uid: Uid = uid.map_err(|_| UidError::Malformed)?.parse()?;
         Ok(Self(uid, HomePath::from_url(path)?))
     }
-}
-
-/// A name as it stands in a URL.
-pub(super) fn encode(name: &[u8]) -> String {
-    percent_encode(name, ENCODED).to_string()
 }

@@ -1,5 +1,6 @@
 //! From a home to this machine.
 
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use super::{HomePath, Kind, address, kind, send};
 use crate::cli::client::{Client, broken};
 use crate::cli::failure::Failure;
-use crate::cli::file::{NewFile, unwritable};
+use crate::cli::file::{NewFile, shown, unwritable};
 use crate::cli::output::write;
 use crate::cli::progress::Progress;
 use crate::desktop::Uid;
@@ -23,7 +24,7 @@ pub(super) async fn copy(
     to: &Path,
 ) -> Result<(), Failure> {
     let response = get(client, uid, path).await?;
-    let to = destination(to, path.name().unwrap_or(uid.as_str()))?;
+    let to = destination(to, path.name().unwrap_or(uid.as_str().as_ref()))?;
     match kind(&response) {
         Kind::File => save(response, path, &to).await,
         Kind::Directory => unpack(archive(client, uid, path).await?, path, &to).await,
@@ -57,14 +58,14 @@ async fn archive(client: &Client, uid: &Uid, path: &HomePath) -> Result<Response
 }
 
 /// The path that the copy gets.
-fn destination(to: &Path, name: &str) -> Result<PathBuf, Failure> {
+fn destination(to: &Path, name: &OsStr) -> Result<PathBuf, Failure> {
     if to.is_dir() {
         return Ok(to.join(name));
     }
     if to.as_os_str().as_encoded_bytes().ends_with(b"/") {
         return Err(Failure::Usage(format!(
             "there is no directory {}; make it first",
-            to.display()
+            shown(to)
         )));
     }
     Ok(to.to_owned())
@@ -74,7 +75,7 @@ async fn save(mut response: Response, path: &HomePath, to: &Path) -> Result<(), 
     if to.is_dir() {
         return Err(Failure::Usage(format!(
             "{} is a directory; remove it, or choose another name",
-            to.display()
+            shown(to)
         )));
     }
     let progress = Progress::bytes(path.to_string(), response.content_length());
@@ -90,7 +91,7 @@ async fn unpack(response: Response, path: &HomePath, to: &Path) -> Result<(), Fa
     if to.exists() {
         return Err(Failure::Usage(format!(
             "{} is there already; remove it, or choose another name",
-            to.display()
+            shown(to)
         )));
     }
     let parent = match to.parent() {

@@ -1,5 +1,6 @@
 //! From this machine to a home.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::Metadata;
 use std::io;
 use std::os::fd::AsFd;
@@ -17,8 +18,7 @@ use tokio_util::io::ReaderStream;
 use super::{HomePath, Kind, Room, address, look, send};
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
-use crate::cli::file::unreadable;
-use crate::cli::output::plain;
+use crate::cli::file::{shown, unreadable};
 use crate::cli::progress::Progress;
 use crate::desktop::Uid;
 
@@ -66,7 +66,7 @@ pub(super) async fn copy(
     let sizes = items.iter().map(|item| (item.from.as_path(), item.bytes));
     Room::of(client, uid).await?.check(sizes)?;
     let total = items.iter().map(|item| item.bytes).sum();
-    let progress = Arc::new(Progress::bytes(plain(&name), Some(total)));
+    let progress = Arc::new(Progress::bytes(shown(Path::new(&name)), Some(total)));
     for item in items {
         put(client, uid, item, &progress).await?;
     }
@@ -90,7 +90,7 @@ pub(super) async fn copy_standard_input(
             "'{to}' is a directory, and standard input has no name of its own; name the file"
         )));
     }
-    let progress = Arc::new(Progress::bytes(plain(&to.to_string()), None));
+    let progress = Arc::new(Progress::bytes(to.to_string(), None));
     let input = io::stdin()
         .as_fd()
         .try_clone_to_owned()
@@ -111,7 +111,7 @@ async fn put(
 ) -> Result<(), Failure> {
     let request = match item.kind {
         Kind::Directory => {
-            let parts = address(uid, &item.to).chain([""]);
+            let parts = address(uid, &item.to).chain([&b""[..]]);
             client
                 .request(Method::PUT, parts)
                 .query(&[("directory", "true")])
@@ -164,7 +164,7 @@ fn collect(
         return Ok(());
     }
     if !metadata.is_dir() {
-        left_out.push(plain(&from.display().to_string()));
+        left_out.push(shown(from));
         return Ok(());
     }
     let mut inside: Vec<PathBuf> = std::fs::read_dir(from)
@@ -188,8 +188,8 @@ fn collect(
     Ok(())
 }
 
-/// The last part of a path as the API can carry it.
-fn own_name(path: &Path) -> Result<String, Failure> {
+/// The last name of a path.
+fn own_name(path: &Path) -> Result<OsString, Failure> {
     // '.' and '..' have no name of their own, but the directory they mean has.
     let whole = match path.file_name() {
         Some(_) => path.to_owned(),
@@ -197,14 +197,13 @@ fn own_name(path: &Path) -> Result<String, Failure> {
             .canonicalize()
             .map_err(|error: io::Error| unreadable(path, &error))?,
     };
-    let name = whole.file_name().unwrap_or_default();
-    match name.to_str() {
-        Some(name) if !name.is_empty() => Ok(name.to_owned()),
-        _ => Err(Failure::Usage(format!(
-            "{} has no name that is UTF-8 text; give the copy's name, or rename it",
-            path.display()
-        ))),
-    }
+    let name = whole.file_name().map(OsStr::to_owned);
+    name.ok_or_else(|| {
+        Failure::Usage(format!(
+            "{} has no name that its copy could have; copy what is in it",
+            shown(path)
+        ))
+    })
 }
 
 #[cfg(test)]
@@ -221,7 +220,7 @@ mod tests {
         std::os::unix::fs::symlink("/etc", root.join("link")).unwrap();
         let (mut items, mut left_out) = (Vec::new(), Vec::new());
         let metadata = std::fs::metadata(&root).unwrap();
-        let to = HomePath::parse("x").unwrap();
+        let to = HomePath::parse(b"x").unwrap();
         collect(&root, to, &metadata, &mut items, &mut left_out).unwrap();
         let made: Vec<_> = items
             .iter()

@@ -60,7 +60,7 @@ pub(super) async fn gather(doctor: &Doctor, client: &Client, public: Option<&Cli
         progress.say("opening a WebSocket");
         let through = public.unwrap_or(client);
         facts.socket = Some(WebSocket {
-            url: through.shown_url([]).to_string(),
+            url: through.shown_base().to_string(),
             answer: socket::knock(through, None).await,
         });
         if let Some(origin) = &doctor.origin {
@@ -171,7 +171,7 @@ fn ports(config: &Config, held: usize) -> Ports {
 
 /// How the service is; how many stream keys its desktops hold.
 async fn ask_service(config: Option<&Config>, client: &Client, facts: &mut Facts) -> usize {
-    let url = client.shown_url([]).to_string();
+    let url = client.shown_base().to_string();
     let ready = client
         .request(Method::GET, ["readyz"])
         .timeout(ANSWER_BOUND);
@@ -242,7 +242,7 @@ async fn hold(client: &Client, through: &Client, app: &str) -> Still {
                 .and_then(Value::as_str)
                 .unwrap_or_default();
             let path: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-            let url = through.shown_url([]).to_string();
+            let url = through.shown_base().to_string();
             match socket::hold(through, path, STILL).await {
                 Ok(()) => Still::Held { url },
                 Err((after, reason)) => Still::Cut { url, after, reason },
