@@ -108,6 +108,65 @@ describe("the viewer's files", () => {
     assert.equal(await kept("large.bin"), 404);
   });
 
+  it("shows a large directory page by page, and knows what is behind the first page", async () => {
+    const names = Array.from({ length: 620 }, (_, number) => `file ${String(number).padStart(3, "0")}`);
+    for (const name of names) {
+      const response = await fetch(`${service.api}/api/vm/keeper/files/many/${encodeURIComponent(name)}`, { method: "PUT", body: name });
+      assert.equal(response.status, 201);
+    }
+    await open();
+    const { page } = viewer;
+    await page.getByRole("button", { name: "Open the directory many" }).click();
+    const rows = page.locator(".entries li");
+    await until("the first page is shown", async () => (await rows.count()) === 500);
+    await choose(["file 619", Buffer.from("changed")]);
+    await page.getByRole("button", { name: "Cancel" }).click();
+    assert.equal(await kept("many/file 619"), digest(Buffer.from("file 619")));
+    await page.getByRole("button", { name: "Show more" }).click();
+    await until("all are shown", async () => (await rows.count()) === 620);
+    assert.equal(await page.getByRole("button", { name: "Show more" }).count(), 0);
+    await viewer.assertClean();
+  });
+
+  it("plays media from where somebody wants to hear them", async () => {
+    // A minute of silence: 44.1 kHz, 16 bits, two channels.
+    const rate = 44_100, seconds = 60, size = rate * seconds * 4;
+    const wave = Buffer.alloc(44 + size);
+    wave.write("RIFF");
+    wave.writeUInt32LE(36 + size, 4);
+    wave.write("WAVEfmt ", 8);
+    [16, 0].forEach((value, index) => wave.writeUInt16LE(value, 16 + 2 * index));
+    [1, 2].forEach((value, index) => wave.writeUInt16LE(value, 20 + 2 * index));
+    wave.writeUInt32LE(rate, 24);
+    wave.writeUInt32LE(rate * 4, 28);
+    [4, 16].forEach((value, index) => wave.writeUInt16LE(value, 32 + 2 * index));
+    wave.write("data", 36);
+    wave.writeUInt32LE(size, 40);
+    const address = `${service.api}/api/vm/keeper/files/silence.wav`;
+    assert.equal((await fetch(address, { method: "PUT", body: wave })).status, 201);
+
+    const page = await browser.newPage();
+    await page.goto(`${service.api}/healthz`);
+    const played = await page.evaluate(async (address) => {
+      const audio = new Audio(address);
+      const event = (name) => new Promise((resolve, reject) => {
+        audio.addEventListener(name, resolve, { once: true });
+        audio.addEventListener("error", () => reject(new Error(audio.error?.message)), { once: true });
+      });
+      audio.muted = true;
+      await event("loadedmetadata");
+      const sought = event("seeked");
+      audio.currentTime = 50;
+      await sought;
+      const at = audio.currentTime;
+      const later = new Promise((resolve) => audio.addEventListener("timeupdate", () => audio.currentTime > at && resolve()));
+      await audio.play();
+      await later;
+      return { at, duration: audio.duration };
+    }, address);
+    assert.deepEqual(played, { at: 50, duration: 60 });
+  });
+
   it("goes into directories, hides what begins with a dot, and fetches a directory as an archive", async () => {
     for (const name of ["Documents/notes.txt", ".hidden/x"]) {
       const response = await fetch(`${service.api}/api/vm/keeper/files/${name}`, { method: "PUT", body: name });

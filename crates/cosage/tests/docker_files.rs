@@ -81,10 +81,10 @@ async fn what_serves_files_may_do_nothing_else_and_goes_by_itself() {
 
     let found = programs(&scene, IN_ANY_STATE);
     assert_eq!(found.len(), 1, "the one that is there is asked again");
-    let rights = "{{.HostConfig.NetworkMode}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}} {{len .Mounts}} {{.HostConfig.AutoRemove}}";
+    let rights = "{{.HostConfig.NetworkMode}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}} {{len .Mounts}} {{.HostConfig.AutoRemove}} {{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.PidsLimit}}";
     assert_eq!(
         scene.docker(&["inspect", "--format", rights, &found[0]]),
-        "none true [ALL] [no-new-privileges] 1 true"
+        "none true [ALL] [no-new-privileges] 1 true 67108864 67108864 16"
     );
     let process = scene.docker(&["inspect", "--format", "{{.State.Pid}}", &found[0]]);
     let status = std::fs::read_to_string(format!("/proc/{process}/status"));
@@ -214,6 +214,50 @@ async fn what_does_not_fit_on_the_disk_leaves_nothing() {
     assert!(free > SMALL as u64 / 2, "{free} bytes are left");
     let fits = put(&service, "a/files/fits", vec![1; SMALL / 2]).await;
     assert_eq!(fits.status, 201, "{fits:?}");
+}
+
+#[tokio::test]
+async fn a_directory_of_more_files_than_fit_into_memory_is_listed_archived_and_deleted() {
+    const COUNT: usize = 300_000;
+    let Some(scene) = Scene::new() else { return };
+    let service = scene.serve().await;
+    service.ensure("a", "homely").await;
+    let make = format!("mkdir many && cd many && seq -f %095.0f {COUNT} | xargs touch");
+    // This takes a while, in which the client has to see that the service closes its idle connection.
+    let made = tokio::process::Command::new("docker")
+        .args(["exec", &scene.container_name("a"), "sh", "-c", &make])
+        .status();
+    assert!(made.await.unwrap().success());
+
+    let (mut listed, mut query) = (0, "limit=10000".to_owned());
+    loop {
+        let page = service.get(&format!("/api/vm/a/files/many?{query}")).await;
+        assert_eq!(page.status, 200, "after {listed}: {page:?}");
+        for entry in page.json["entries"].as_array().unwrap() {
+            listed += 1;
+            assert_eq!(entry["name"], format!("{listed:095}"));
+        }
+        match page.json["next"].as_str() {
+            Some(next) => query = format!("limit=10000&after={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(listed, COUNT);
+
+    let archive = service
+        .request(Method::GET, "/api/vm/a/files/many?archive=tar")
+        .send();
+    let mut archive = archive.await.unwrap();
+    let mut bytes = 0;
+    while let Some(part) = archive.chunk().await.unwrap() {
+        bytes += part.len();
+    }
+    assert!(bytes > COUNT * 512, "{bytes}");
+
+    let removed = service.delete("a/files/many").await;
+    assert_eq!(removed.status, 204, "{removed:?}");
+    let left = service.get("/api/vm/a/files/many").await;
+    assert_error(&left, 404, "no_such_file");
 }
 
 /// A body whose length is not announced.

@@ -7,6 +7,7 @@
 
 mod support;
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -142,8 +143,115 @@ async fn a_long_list_is_whole_and_in_order() {
 }
 
 #[tokio::test]
+async fn a_directory_is_listed_in_pages() {
+    let (_world, service, home) = desktop(Options::default()).await;
+    let latin = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    for name in ["b", "a", "c 1", "d"]
+        .map(std::ffi::OsStr::new)
+        .into_iter()
+        .chain([latin])
+    {
+        std::fs::write(home.join(name), "").unwrap();
+    }
+    std::fs::create_dir(home.join("z")).unwrap();
+    let (mut pages, mut query) = (Vec::new(), "limit=2".to_owned());
+    loop {
+        let page = service.get(&format!("/api/vm/a/files/?{query}")).await;
+        assert_eq!(page.status, 200, "{page:?}");
+        pages.push(names(&page.json).join(" | "));
+        match page.json["next"].as_str() {
+            Some(next) => query = format!("limit=2&after={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(pages, ["z | a", "b | c 1", "caf\u{fffd} | d"]);
+    for wrong in [
+        "limit=0",
+        "limit=10001",
+        "limit=-1",
+        "limit=all",
+        "after=",
+        "after=a%00",
+        "after=ZA",
+    ] {
+        let refused = service.get(&format!("/api/vm/a/files?{wrong}")).await;
+        assert_error(&refused, 422, "invalid_query");
+    }
+}
+
+#[tokio::test]
+async fn a_part_of_a_file_is_fetched_where_it_is_still_the_same() {
+    let (_world, service, _home) = desktop(Options::default()).await;
+    let text: String = (0..100_000).map(|number| format!("{number:06}")).collect();
+    put(&service, "file", text.clone()).await;
+    let get = async |headers: &[(&str, &str)]| {
+        let mut request = service.request(Method::GET, "/api/vm/a/files/file");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await.unwrap()
+    };
+    let whole = get(&[]).await;
+    let tag = whole.headers()["etag"].to_str().unwrap().to_owned();
+    assert_eq!(whole.headers()["accept-ranges"], "bytes");
+    assert_eq!(whole.text().await.unwrap(), text);
+    for (range, from, to) in [
+        ("bytes=0-5", 0, 6),
+        ("bytes=300001-599998", 300_001, 599_999),
+        ("bytes=599999-", 599_999, 600_000),
+        ("bytes=-7", 599_993, 600_000),
+    ] {
+        let part = get(&[("range", range), ("if-range", &tag)]).await;
+        assert_eq!(part.status(), 206, "{range}");
+        let headers = part.headers();
+        assert_eq!(
+            headers["content-range"],
+            format!("bytes {from}-{}/600000", to - 1)
+        );
+        assert_eq!(headers["content-length"], (to - from).to_string());
+        assert_eq!(headers["etag"], tag);
+        assert_eq!(part.text().await.unwrap(), text[from..to]);
+    }
+    let beyond = get(&[("range", "bytes=600000-")]).await;
+    assert_eq!(beyond.headers()["content-range"], "bytes */600000");
+    let beyond: Value = serde_json::from_str(&beyond.text().await.unwrap()).unwrap();
+    assert_eq!(beyond["code"], "range_not_satisfiable");
+    let known = get(&[("if-none-match", &tag)]).await;
+    assert_eq!(
+        (known.status().as_u16(), known.text().await.unwrap()),
+        (304, String::new())
+    );
+
+    let head = service
+        .request(Method::HEAD, "/api/vm/a/files/file")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        (head.status().as_u16(), &head.headers()["content-length"]),
+        (200, &"600000".parse().unwrap())
+    );
+    let head = service
+        .request(Method::HEAD, "/api/vm/a/files/none")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(head.status(), 404);
+
+    // It is replaced by one that is as long and as old.
+    let modified = "2001-02-03T04:05:06Z";
+    for text in ["old", "new"] {
+        put(&service, &format!("file?modified={modified}"), text).await;
+    }
+    let resumed = get(&[("range", "bytes=1-"), ("if-range", &tag)]).await;
+    assert_eq!(resumed.status(), 200);
+    assert_eq!(resumed.text().await.unwrap(), "new");
+    let resumed = get(&[("range", "bytes=1-"), ("if-match", &tag)]).await;
+    assert_eq!(resumed.status(), 412);
+}
+
+#[tokio::test]
 async fn a_name_that_is_no_text_can_be_listed_and_fetched() {
-    use std::os::unix::ffi::OsStrExt;
     let (_world, service, home) = desktop(Options::default()).await;
     let name = std::ffi::OsStr::from_bytes(b"caf\xe9");
     std::fs::write(home.join(name), "latin").unwrap();

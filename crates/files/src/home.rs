@@ -1,7 +1,8 @@
 //! What is done to the files of a home. Every path is resolved by the kernel beneath its directory.
 
+use std::collections::BinaryHeap;
 use std::collections::hash_map::RandomState;
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Write};
@@ -14,14 +15,17 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::protocol::{Answer, Entry, EntryKind, Failure, Time};
+use crate::protocol::{Answer, Entry, EntryKind, Failure, Mark, Time, Version};
 
 /// How often a path is resolved again that somebody moves meanwhile, as `openat2(2)` asks for.
 const RESOLUTIONS: usize = 64;
 
-/// How deep a tree may be that is deleted or archived: each level holds files open, and there are
-/// 1024 of them by default.
+/// How deep a tree may be that is deleted or archived: each level holds two files open, and there
+/// are 1024 of them by default.
 const DEPTH_MAX: usize = 200;
+
+/// How often a directory is emptied before it is given up.
+const REMOVALS: usize = 16;
 
 const NEW_FILE: Mode = Mode::from_raw_mode(0o644);
 const NEW_DIRECTORY: Mode = Mode::from_raw_mode(0o755);
@@ -287,37 +291,80 @@ impl Drop for Upload<'_> {
     }
 }
 
-/// The entries of a directory, directories first, then by name.
-pub(crate) fn entries(directory: &OwnedFd) -> Result<Vec<Entry>, Failure> {
-    let mut entries = Vec::new();
-    for name in names(directory.as_fd())? {
-        let stat = match statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => stat,
-            // It went meanwhile.
-            Err(Errno::NOENT) => continue,
-            Err(error) => return Err(failure(error)),
-        };
-        let kind = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => EntryKind::Directory,
-            FileType::RegularFile => EntryKind::File,
-            FileType::Symlink => EntryKind::Link,
-            _ => EntryKind::Other,
-        };
-        entries.push(Entry {
-            kind,
-            size: match kind {
-                EntryKind::File => u64::try_from(stat.st_size).unwrap_or_default(),
-                _ => 0,
+/// The first `limit` entries of a directory after a mark, and the mark of the last one where there are more. However
+/// many are in the directory, no more are in memory; so each page costs a look at every name.
+pub(crate) fn page(
+    directory: &OwnedFd,
+    after: Option<&Mark>,
+    limit: usize,
+) -> Result<(Vec<Entry>, Option<Mark>), Failure> {
+    // Of all that come after the mark, the first ones, and one more: the last on top.
+    let mut first = BinaryHeap::new();
+    for found in Dir::read_from(directory).map_err(failure)? {
+        let found = found.map_err(failure)?;
+        let name = found.file_name();
+        if is_dots(name) {
+            continue;
+        }
+        let is_directory = match found.file_type() {
+            FileType::Unknown => match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => FileType::from_raw_mode(stat.st_mode) == FileType::Directory,
+                Err(Errno::NOENT) => continue,
+                Err(error) => return Err(failure(error)),
             },
-            modified: modified(&stat),
-            name: name.into_bytes(),
+            kind => kind == FileType::Directory,
+        };
+        let key = (!is_directory, name.to_bytes());
+        let is_before = after.is_some_and(|after| key <= after.key());
+        let is_behind =
+            first.len() > limit && first.peek().is_some_and(|last: &Mark| key >= last.key());
+        if is_before || is_behind {
+            continue;
+        }
+        first.push(Mark {
+            is_directory,
+            name: name.to_bytes().to_vec(),
         });
+        if first.len() > limit + 1 {
+            first.pop();
+        }
     }
-    entries.sort_unstable_by(|a, b| {
-        let is_file = |entry: &Entry| entry.kind != EntryKind::Directory;
-        (is_file(a), &a.name).cmp(&(is_file(b), &b.name))
-    });
-    Ok(entries)
+    let is_whole = first.len() <= limit;
+    if !is_whole {
+        first.pop();
+    }
+    let marks = first.into_sorted_vec();
+    let mut entries = Vec::with_capacity(marks.len());
+    for mark in &marks {
+        // It may have gone meanwhile.
+        if let Some(entry) = entry(directory, &mark.name)? {
+            entries.push(entry);
+        }
+    }
+    Ok((entries, marks.last().filter(|_| !is_whole).cloned()))
+}
+
+fn entry(directory: &OwnedFd, name: &[u8]) -> Result<Option<Entry>, Failure> {
+    let stat = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => stat,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(failure(error)),
+    };
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => EntryKind::Directory,
+        FileType::RegularFile => EntryKind::File,
+        FileType::Symlink => EntryKind::Link,
+        _ => EntryKind::Other,
+    };
+    Ok(Some(Entry {
+        kind,
+        size: match kind {
+            EntryKind::File => u64::try_from(stat.st_size).unwrap_or_default(),
+            _ => 0,
+        },
+        modified: modified(&stat),
+        name: name.to_vec(),
+    }))
 }
 
 /// What [`walk`] comes by, in the order in which it does: a directory before what is in it.
@@ -340,11 +387,17 @@ pub(crate) fn walk(
     }
     step(path, Step::Directory(&fstat(directory)?))?;
     let len = path.len();
-    for name in names(directory).map_err(io::Error::other)? {
+    // One name at a time: a directory may have more of them than fit into memory.
+    for found in Dir::read_from(directory)? {
+        let found = found?;
+        let name = found.file_name();
+        if is_dots(name) {
+            continue;
+        }
         path.push(b'/');
-        path.extend_from_slice(name.as_bytes());
+        path.extend_from_slice(name.to_bytes());
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        match openat(directory, &name, flags, Mode::empty()) {
+        match openat(directory, name, flags, Mode::empty()) {
             Ok(found) => {
                 let stat = fstat(&found)?;
                 match FileType::from_raw_mode(stat.st_mode) {
@@ -355,8 +408,8 @@ pub(crate) fn walk(
             }
             // A link.
             Err(Errno::LOOP) => {
-                let stat = statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW)?;
-                match readlinkat(directory, &name, Vec::new()) {
+                let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+                match readlinkat(directory, name, Vec::new()) {
                     Ok(target) => step(path, Step::Link(target, &stat))?,
                     Err(Errno::NOENT | Errno::INVAL) => {}
                     Err(error) => return Err(error.into()),
@@ -371,7 +424,7 @@ pub(crate) fn walk(
     Ok(())
 }
 
-fn remove_tree(parent: BorrowedFd<'_>, name: &CString, depth: usize) -> Result<(), Failure> {
+fn remove_tree(parent: BorrowedFd<'_>, name: &CStr, depth: usize) -> Result<(), Failure> {
     match unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
         Err(Errno::ISDIR) => {}
@@ -382,26 +435,30 @@ fn remove_tree(parent: BorrowedFd<'_>, name: &CString, depth: usize) -> Result<(
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = openat(parent, name, flags, Mode::empty()).map_err(failure)?;
-    for inner in names(directory.as_fd())? {
-        remove_tree(directory.as_fd(), &inner, depth + 1)?;
-    }
-    match unlinkat(parent, name, AtFlags::REMOVEDIR) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(failure(error)),
-    }
-}
-
-/// The names in a directory, read before anything is done with one of them.
-fn names(directory: BorrowedFd<'_>) -> Result<Vec<CString>, Failure> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(directory).map_err(failure)? {
-        let entry = entry.map_err(failure)?;
-        let name = entry.file_name();
-        if name != c"." && name != c".." {
-            names.push(name.to_owned());
+    // Again where something is left: files may be added meanwhile, and a file system may leave out names while others
+    // are deleted.
+    for _ in 0..REMOVALS {
+        for found in Dir::read_from(&directory).map_err(failure)? {
+            let found = found.map_err(failure)?;
+            if !is_dots(found.file_name()) {
+                remove_tree(directory.as_fd(), found.file_name(), depth + 1)?;
+            }
+        }
+        match unlinkat(parent, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => return Ok(()),
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {}
+            Err(error) => return Err(failure(error)),
         }
     }
-    Ok(names)
+    Err(Failure::System(
+        "files are added to a directory as fast as they are deleted; stop what adds them"
+            .to_owned(),
+    ))
+}
+
+/// The directory itself, or the one above.
+fn is_dots(name: &CStr) -> bool {
+    name == c"." || name == c".."
 }
 
 /// When a file was last modified.
@@ -409,6 +466,17 @@ pub(crate) fn modified(stat: &Stat) -> Time {
     Time {
         seconds: stat.st_mtime,
         nanoseconds: stat.st_mtime_nsec as u32,
+    }
+}
+
+/// What tells a file's contents from others.
+pub(crate) fn version(stat: &Stat) -> Version {
+    Version {
+        inode: stat.st_ino,
+        changed: Time {
+            seconds: stat.st_ctime,
+            nanoseconds: stat.st_ctime_nsec as u32,
+        },
     }
 }
 

@@ -4,6 +4,7 @@
 //! endian), and that. [`Request`]s are answered one after the other, with one [`Answer`]; where
 //! that one opens a transfer, [`DATA`] frames follow and an [`END`].
 
+use std::cmp::Ordering;
 use std::io::{self, Read, Write};
 
 /// The longest a frame may be, in bytes, its head not counted.
@@ -15,7 +16,7 @@ pub const HEAD_LEN: usize = 5;
 /// A frame with a part of a file.
 pub const DATA: u8 = b'd';
 
-/// The frame after the last part. Its body is empty.
+/// The frame after the last part. Its body is empty; after entries it is the [`Mark`] of the last one where more follow.
 pub const END: u8 = b'e';
 
 /// The frame with which the program begins, once it can be asked. Its body is empty.
@@ -30,9 +31,23 @@ pub type Path = Vec<u8>;
 pub enum Request {
     /// Whether anybody is there: [`Answer::Done`].
     Ping,
-    /// What is at the path: [`Answer::File`] with its bytes, or [`Answer::Directory`] with its
-    /// entries, as [`Entry::write`] makes them, each in one frame with others.
-    Read(Path),
+    /// What is at the path: [`Answer::File`] or [`Answer::Directory`]. It stays open for the next request.
+    Open(Path),
+    /// Bytes of the file that the request before this one opened: [`DATA`] without an answer before it.
+    Read {
+        /// How many bytes of the file are left out at its beginning.
+        offset: u64,
+        /// How many bytes; no more than the file had when it was opened.
+        len: u64,
+    },
+    /// Entries of the directory that the request before this one opened, in the order of [`Mark`]s, as
+    /// [`Entry::write`] makes them, each in one frame with others: [`DATA`] without an answer before it.
+    List {
+        /// Only what comes after it; `None` begins with the first.
+        after: Option<Mark>,
+        /// How many at most. The program's memory grows with it.
+        limit: u32,
+    },
     /// A directory or a file as a tar stream: [`Answer::Archive`].
     Archive(Path),
     /// A file that is sent after [`Answer::Ready`]; [`Answer::Created`] or [`Answer::Replaced`]
@@ -49,6 +64,24 @@ pub enum Request {
     MakeDirectory(Path),
     /// A file, a link, or a directory with all in it, is deleted: [`Answer::Done`].
     Remove(Path),
+}
+
+/// A place in the list of a directory: directories come first, then everything goes by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Whether it is a directory's.
+    pub is_directory: bool,
+    /// The name there.
+    pub name: Vec<u8>,
+}
+
+/// What changes whenever a file's contents do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Version {
+    /// The number of its inode: an upload that replaces a file makes another one.
+    pub inode: u64,
+    /// When its contents or its inode last changed, which no program can set.
+    pub changed: Time,
 }
 
 /// A moment: seconds and nanoseconds since 1970.
@@ -71,14 +104,16 @@ pub enum Answer {
     Replaced,
     /// The parts may come.
     Ready,
-    /// So many bytes follow.
+    /// A file.
     File {
-        /// How many.
+        /// How many bytes it has.
         size: u64,
-        /// When the file was last modified.
+        /// When it was last modified.
         modified: Time,
+        /// What tells it from other contents at the same path.
+        version: Version,
     },
-    /// Entries follow.
+    /// A directory.
     Directory {
         /// How many bytes the home's file system has left for an ordinary user.
         free: u64,
@@ -152,7 +187,17 @@ impl Request {
     pub fn write(&self, output: &mut impl Write) -> io::Result<()> {
         let (kind, body) = match self {
             Self::Ping => (b'P', Vec::new()),
-            Self::Read(path) => (b'R', path.clone()),
+            Self::Open(path) => (b'O', path.clone()),
+            Self::Read { offset, len } => {
+                (b'R', [offset.to_be_bytes(), len.to_be_bytes()].concat())
+            }
+            Self::List { after, limit } => {
+                let mut body = limit.to_be_bytes().to_vec();
+                if let Some(after) = after {
+                    after.write(&mut body);
+                }
+                (b'L', body)
+            }
             Self::Archive(path) => (b'A', path.clone()),
             Self::MakeDirectory(path) => (b'M', path.clone()),
             Self::Remove(path) => (b'D', path.clone()),
@@ -179,7 +224,24 @@ impl Request {
     pub fn parse(kind: u8, body: &[u8]) -> Option<Self> {
         Some(match kind {
             b'P' => Self::Ping,
-            b'R' => Self::Read(body.to_vec()),
+            b'O' => Self::Open(body.to_vec()),
+            b'R' => {
+                let (offset, len) = body.split_first_chunk()?;
+                Self::Read {
+                    offset: u64::from_be_bytes(*offset),
+                    len: u64::from_be_bytes(len.try_into().ok()?),
+                }
+            }
+            b'L' => {
+                let (limit, after) = body.split_first_chunk()?;
+                Self::List {
+                    after: match after {
+                        [] => None,
+                        after => Some(Mark::parse(after)?),
+                    },
+                    limit: u32::from_be_bytes(*limit),
+                }
+            }
             b'A' => Self::Archive(body.to_vec()),
             b'M' => Self::MakeDirectory(body.to_vec()),
             b'D' => Self::Remove(body.to_vec()),
@@ -207,9 +269,15 @@ impl Answer {
             Self::Ready => write_frame(output, b'y', &[]),
             Self::Archive => write_frame(output, b'a', &[]),
             Self::Directory { free } => write_frame(output, b'l', &free.to_be_bytes()),
-            Self::File { size, modified } => {
+            Self::File {
+                size,
+                modified,
+                version,
+            } => {
                 let mut body = size.to_be_bytes().to_vec();
                 body.extend_from_slice(&modified.to_bytes());
+                body.extend_from_slice(&version.inode.to_be_bytes());
+                body.extend_from_slice(&version.changed.to_bytes());
                 write_frame(output, b'f', &body)
             }
             Self::Failed(failure) => write_frame(output, b'x', &failure.to_bytes()),
@@ -228,10 +296,16 @@ impl Answer {
                 free: u64::from_be_bytes(body.try_into().ok()?),
             },
             b'f' => {
-                let (size, modified) = body.split_first_chunk()?;
+                let (size, rest) = body.split_first_chunk()?;
+                let (modified, rest) = rest.split_first_chunk()?;
+                let (inode, changed) = rest.split_first_chunk()?;
                 Self::File {
                     size: u64::from_be_bytes(*size),
-                    modified: Time::from_bytes(modified.try_into().ok()?),
+                    modified: Time::from_bytes(*modified),
+                    version: Version {
+                        inode: u64::from_be_bytes(*inode),
+                        changed: Time::from_bytes(changed.try_into().ok()?),
+                    },
                 }
             }
             b'x' => Self::Failed(Failure::from_bytes(body)?),
@@ -281,6 +355,45 @@ impl Entry {
             name: name.to_vec(),
         };
         Some((entry, rest))
+    }
+}
+
+impl Mark {
+    /// What marks are ordered by.
+    pub(crate) fn key(&self) -> (bool, &[u8]) {
+        (!self.is_directory, &self.name)
+    }
+
+    /// Appends it to a frame's body, which it ends.
+    pub fn write(&self, body: &mut Vec<u8>) {
+        body.push(if self.is_directory { b'd' } else { b'f' });
+        body.extend_from_slice(&self.name);
+    }
+
+    /// Reads it from the rest of a frame's body.
+    pub fn parse(body: &[u8]) -> Option<Self> {
+        let (kind, name) = body.split_first()?;
+        let is_directory = match kind {
+            b'd' => true,
+            b'f' => false,
+            _ => return None,
+        };
+        (!name.is_empty()).then(|| Self {
+            is_directory,
+            name: name.to_vec(),
+        })
+    }
+}
+
+impl Ord for Mark {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl PartialOrd for Mark {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -397,10 +510,18 @@ mod tests {
         prop::collection::vec(any::<u8>(), 0..100)
     }
 
+    fn marks() -> impl Strategy<Value = Mark> {
+        let names = prop::collection::vec(any::<u8>(), 1..=255);
+        (any::<bool>(), names).prop_map(|(is_directory, name)| Mark { is_directory, name })
+    }
+
     fn requests() -> impl Strategy<Value = Request> {
         prop_oneof![
             Just(Request::Ping),
-            paths().prop_map(Request::Read),
+            paths().prop_map(Request::Open),
+            any::<(u64, u64)>().prop_map(|(offset, len)| Request::Read { offset, len }),
+            (prop::option::of(marks()), any::<u32>())
+                .prop_map(|(after, limit)| Request::List { after, limit }),
             paths().prop_map(Request::Archive),
             paths().prop_map(Request::MakeDirectory),
             paths().prop_map(Request::Remove),
@@ -436,7 +557,13 @@ mod tests {
             Just(Answer::Ready),
             Just(Answer::Archive),
             any::<u64>().prop_map(|free| Answer::Directory { free }),
-            (any::<u64>(), times()).prop_map(|(size, modified)| Answer::File { size, modified }),
+            (any::<u64>(), times(), any::<u64>(), times()).prop_map(
+                |(size, modified, inode, changed)| Answer::File {
+                    size,
+                    modified,
+                    version: Version { inode, changed },
+                }
+            ),
             failures().prop_map(Answer::Failed),
         ]
     }
@@ -504,7 +631,7 @@ mod tests {
             if let Some((kind, body)) = bytes.split_first() {
                 let _ = (Request::parse(*kind, body), Answer::parse(*kind, body));
             }
-            let _ = Entry::parse(&bytes);
+            let _ = (Entry::parse(&bytes), Mark::parse(&bytes));
         }
     }
 }

@@ -1,11 +1,14 @@
 //! The program: one request after the other, until nobody asks any more.
 
+use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
+use std::os::unix::fs::FileExt;
 
 use crate::archive;
-use crate::home::{Found, Home, entries, modified};
+use crate::home::{Found, Home, modified, page, version};
 use crate::protocol::{
-    Answer, DATA, END, Entry, FRAME_MAX, HEAD_LEN, HELLO, Request, head, read_frame, write_frame,
+    Answer, DATA, END, Entry, FRAME_MAX, HEAD_LEN, HELLO, Mark, Request, head, read_frame,
+    write_frame,
 };
 
 /// How much of a file goes into one frame: much, because each costs its reader a turn; and not so
@@ -20,13 +23,30 @@ const PART_LEN: usize = 128 * 1024;
 pub fn serve(home: &Home, input: impl Read, mut output: impl Write) -> io::Result<()> {
     let mut input = BufReader::with_capacity(PART_LEN + HEAD_LEN, input);
     let mut body = Vec::new();
+    // What the request before this one opened.
+    let mut opened = None;
     write_frame(&mut output, HELLO, &[])?;
     while let Some(kind) = read_frame(&mut input, &mut body)? {
         let request = Request::parse(kind, &body)
             .ok_or_else(|| io::Error::other("a frame is not a request"))?;
         match request {
             Request::Ping => Answer::Done.write(&mut output)?,
-            Request::Read(path) => read(home, &path, &mut output)?,
+            Request::Open(path) => {
+                opened = open(home, &path, &mut output)?;
+                continue;
+            }
+            Request::Read { offset, len } => match opened {
+                Some(Found::File(file, _)) => send_file(&file, offset, len, &mut output)?,
+                _ => return Err(io::Error::other("no file is open")),
+            },
+            Request::List { after, limit } => match opened {
+                Some(Found::Directory(directory)) => {
+                    let (entries, last) = page(&directory, after.as_ref(), limit as usize)
+                        .map_err(io::Error::other)?;
+                    send_entries(&entries, last.as_ref(), &mut output)?;
+                }
+                _ => return Err(io::Error::other("no directory is open")),
+            },
             Request::Archive(path) => match home.find(&path) {
                 Ok(found) => send_archive(found, &path, &mut output)?,
                 Err(failure) => Answer::Failed(failure).write(&mut output)?,
@@ -40,6 +60,7 @@ pub fn serve(home: &Home, input: impl Read, mut output: impl Write) -> io::Resul
                     Ok(upload) => upload,
                     Err(failure) => {
                         Answer::Failed(failure).write(&mut output)?;
+                        opened = None;
                         continue;
                     }
                 };
@@ -67,6 +88,7 @@ pub fn serve(home: &Home, input: impl Read, mut output: impl Write) -> io::Resul
                 .map_or_else(Answer::Failed, |()| Answer::Done)
                 .write(&mut output)?,
         }
+        opened = None;
     }
     Ok(())
 }
@@ -78,40 +100,33 @@ fn refuse_rest(mut input: impl Read, mut output: impl Write, answer: Answer) -> 
     io::copy(&mut input, &mut io::sink()).map(drop)
 }
 
-fn read(home: &Home, path: &[u8], output: &mut impl Write) -> io::Result<()> {
-    let opened = home.find(path).and_then(|found| match found {
-        Found::Directory(directory) => Ok((None, entries(&directory)?, home.free()?)),
-        Found::File(file, stat) => Ok((Some((file, stat)), Vec::new(), 0)),
+/// Says what is at a path.
+fn open(home: &Home, path: &[u8], output: &mut impl Write) -> io::Result<Option<Found>> {
+    let opened = home.find(path).and_then(|found| {
+        let answer = match &found {
+            Found::File(_, stat) => Answer::File {
+                size: u64::try_from(stat.st_size).unwrap_or_default(),
+                modified: modified(stat),
+                version: version(stat),
+            },
+            Found::Directory(_) => Answer::Directory { free: home.free()? },
+        };
+        Ok((answer, found))
     });
     match opened {
-        Err(failure) => Answer::Failed(failure).write(output),
-        Ok((Some((file, stat)), ..)) => {
-            let answer = Answer::File {
-                size: u64::try_from(stat.st_size).unwrap_or_default(),
-                modified: modified(&stat),
-            };
-            answer.write(output)?;
-            send_file(
-                file,
-                u64::try_from(stat.st_size).unwrap_or_default(),
-                output,
-            )
-        }
-        Ok((None, entries, free)) => {
-            Answer::Directory { free }.write(output)?;
-            send_entries(&entries, output)
-        }
+        Ok((answer, found)) => answer.write(output).map(|()| Some(found)),
+        Err(failure) => Answer::Failed(failure).write(output).map(|()| None),
     }
 }
 
-/// Sends as many bytes as were announced. A file that has become shorter meanwhile ends the
-/// program, which is how whoever reads learns that it does not have all.
-fn send_file(mut file: impl Read, size: u64, output: &mut impl Write) -> io::Result<()> {
+/// Sends as many bytes as are wanted. A file that has become shorter meanwhile ends the program,
+/// which is how whoever reads learns that it does not have all.
+fn send_file(file: &File, offset: u64, len: u64, output: &mut impl Write) -> io::Result<()> {
     let mut frame = vec![0; HEAD_LEN + PART_LEN];
-    let mut left = size;
+    let (mut at, mut left) = (offset, len);
     while left > 0 {
         let wanted = usize::try_from(left).unwrap_or(PART_LEN).min(PART_LEN);
-        let len = file.read(&mut frame[HEAD_LEN..HEAD_LEN + wanted])?;
+        let len = file.read_at(&mut frame[HEAD_LEN..HEAD_LEN + wanted], at)?;
         if len == 0 {
             return Err(io::Error::other(
                 "the file became shorter while it was read",
@@ -121,11 +136,12 @@ fn send_file(mut file: impl Read, size: u64, output: &mut impl Write) -> io::Res
         // One write: a head by itself would cost its reader a turn.
         output.write_all(&frame[..HEAD_LEN + len])?;
         left -= len as u64;
+        at += len as u64;
     }
     write_frame(output, END, &[])
 }
 
-fn send_entries(entries: &[Entry], output: &mut impl Write) -> io::Result<()> {
+fn send_entries(entries: &[Entry], last: Option<&Mark>, output: &mut impl Write) -> io::Result<()> {
     let mut body = Vec::with_capacity(FRAME_MAX.min(entries.len() * Entry::LEN_MAX));
     for entry in entries {
         if body.len() + Entry::LEN_MAX > FRAME_MAX {
@@ -136,8 +152,12 @@ fn send_entries(entries: &[Entry], output: &mut impl Write) -> io::Result<()> {
     }
     if !body.is_empty() {
         write_frame(output, DATA, &body)?;
+        body.clear();
     }
-    write_frame(output, END, &[])
+    if let Some(last) = last {
+        last.write(&mut body);
+    }
+    write_frame(output, END, &body)
 }
 
 fn send_archive(found: Found, path: &[u8], output: &mut impl Write) -> io::Result<()> {

@@ -14,7 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use files::Home;
-use files::protocol::{Answer, DATA, END, Failure, HELLO, Request, read_frame, write_frame};
+use files::protocol::{
+    Answer, DATA, END, Entry, Failure, HELLO, Mark, Request, read_frame, write_frame,
+};
 use tempfile::TempDir;
 
 struct Conversation {
@@ -76,6 +78,34 @@ impl Conversation {
         }
     }
 
+    /// Bytes of the file that was opened.
+    fn read(&mut self, offset: u64, len: u64) -> Vec<u8> {
+        let request = Request::Read { offset, len };
+        request.write(&mut self.stream).unwrap();
+        self.parts()
+    }
+
+    /// The names of a page of a directory, and the mark of the last where more follow.
+    fn list(&mut self, path: &str, after: Option<Mark>, limit: u32) -> (Vec<String>, Option<Mark>) {
+        let opened = self.ask(&Request::Open(path.into()));
+        assert!(matches!(opened, Answer::Directory { .. }), "{opened:?}");
+        let request = Request::List { after, limit };
+        request.write(&mut self.stream).unwrap();
+        let mut names = Vec::new();
+        loop {
+            let (kind, body) = self.frame();
+            if kind == END {
+                return (names, Mark::parse(&body));
+            }
+            let mut rest = &body[..];
+            while let Some((entry, after)) = Entry::parse(rest) {
+                names.push(String::from_utf8(entry.name).unwrap());
+                rest = after;
+            }
+            assert!(rest.is_empty());
+        }
+    }
+
     fn end(self) -> std::io::Result<()> {
         drop(self.stream);
         self.program.join().unwrap()
@@ -134,9 +164,9 @@ fn nothing_outside_is_reached_while_a_directory_is_swapped_for_a_link() {
         let mut conversation = Conversation::begin(&home);
         for _ in 0..2_000 {
             conversation.put("d/new", b"new");
-            let read = conversation.ask(&Request::Read(b"d/secret".to_vec()));
-            if let Answer::File { .. } = read {
-                assert_ne!(conversation.parts(), b"secret");
+            let opened = conversation.ask(&Request::Open(b"d/secret".to_vec()));
+            if let Answer::File { size, .. } = opened {
+                assert_ne!(conversation.read(0, size), b"secret");
             }
             conversation.ask(&remove("d/secret"));
             conversation.ask(&Request::MakeDirectory(b"d/e/f".to_vec()));
@@ -147,6 +177,67 @@ fn nothing_outside_is_reached_while_a_directory_is_swapped_for_a_link() {
     let left: Vec<_> = fs::read_dir(&outside).unwrap().collect();
     assert_eq!(left.len(), 1, "{left:?}");
     assert_eq!(fs::read(outside.join("secret")).unwrap(), b"secret");
+}
+
+#[test]
+fn a_part_of_a_file_is_read_and_nothing_else_of_it() {
+    let (_scene, home, _) = scene();
+    fs::write(home.join("file"), "0123456789").unwrap();
+    let mut conversation = Conversation::begin(&home);
+    let mut read = |offset, len| {
+        let opened = conversation.ask(&Request::Open(b"file".to_vec()));
+        assert!(
+            matches!(opened, Answer::File { size: 10, .. }),
+            "{opened:?}"
+        );
+        conversation.read(offset, len)
+    };
+    assert_eq!(read(0, 10), b"0123456789");
+    assert_eq!(read(3, 4), b"3456");
+    assert_eq!(read(10, 0), b"");
+    // Its place is in the file that was opened, whatever has its name meanwhile.
+    let opened = conversation.ask(&Request::Open(b"file".to_vec()));
+    fs::remove_file(home.join("file")).unwrap();
+    fs::write(home.join("file"), "another").unwrap();
+    assert_eq!(conversation.read(8, 2), b"89");
+    assert_ne!(conversation.ask(&Request::Open(b"file".to_vec())), opened);
+    // What was opened is so for one request.
+    assert_eq!(conversation.ask(&Request::Ping), Answer::Done);
+    let request = Request::Read { offset: 0, len: 1 };
+    request.write(&mut conversation.stream).unwrap();
+    assert!(conversation.end().is_err());
+}
+
+#[test]
+fn a_directory_is_listed_in_pages_in_one_order_whatever_changes_meanwhile() {
+    let (_scene, home, _) = scene();
+    for name in ["d2", "d1"] {
+        fs::create_dir(home.join(name)).unwrap();
+    }
+    for number in 0..1_000 {
+        fs::write(home.join(format!("{number:03}")), "").unwrap();
+    }
+    let mut expected: Vec<String> = (0..1_000).map(|number| format!("{number:03}")).collect();
+    expected.splice(0..0, ["d1", "d2"].map(str::to_owned));
+    let mut conversation = Conversation::begin(&home);
+    for limit in [1_002, 5_000] {
+        assert_eq!(conversation.list("", None, limit), (expected.clone(), None));
+    }
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let (names, last) = conversation.list("", after, 100);
+        assert!(names.len() <= 100);
+        // What was listed already may go without moving the rest.
+        if names[0] != "d1" {
+            fs::remove_file(home.join(&names[0])).unwrap();
+        }
+        all.extend(names);
+        match last {
+            Some(last) => after = Some(last),
+            None => break,
+        }
+    }
+    assert_eq!(all, expected);
 }
 
 #[test]

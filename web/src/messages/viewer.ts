@@ -185,6 +185,7 @@ export const viewer = {
   "viewer.files.drop": { en: "Drop files to put them into {place}", de: "Dateien loslassen, um sie in {place} abzulegen", ja: "ドロップすると {place} に保存します" },
   "viewer.files.hidden": { en: "Show hidden files", de: "Versteckte Dateien zeigen", ja: "隠しファイルを表示" },
   "viewer.files.empty": { en: "Nothing is here. Drop files to upload them.", de: "Hier ist nichts. Zum Hochladen Dateien hierher ziehen.", ja: "何もありません。ファイルをドロップするとアップロードします。" },
+  "viewer.files.more": { en: "Show more", de: "Mehr anzeigen", ja: "さらに表示" },
   "viewer.files.loading": { en: "Reading …", de: "Wird gelesen …", ja: "読み込み中…" },
   "viewer.files.open": { en: "Open the directory {name}", de: "Verzeichnis {name} öffnen", ja: "ディレクトリ {name} を開く" },
   "viewer.files.download": { en: "Download {name}", de: "{name} herunterladen", ja: "{name} をダウンロード" },

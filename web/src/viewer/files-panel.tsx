@@ -8,7 +8,7 @@ import { bytes, relativeTime } from "../shared/format.ts";
 import { language, t } from "../shared/i18n.ts";
 import { Icon } from "../shared/icons.tsx";
 import { toast } from "../shared/toast.tsx";
-import { downloadAddress, list, remove, type Directory, type Entry, type Upload } from "./files.ts";
+import { downloadAddress, exists, list, remove, type Directory, type Entry, type Upload } from "./files.ts";
 import { encoded, join, nameOf, steps } from "./paths.ts";
 import { Symbol } from "./symbols.tsx";
 import type { Viewer } from "./viewer.ts";
@@ -39,7 +39,11 @@ export async function upload(viewer: Viewer, files: { path: string; file: File }
     const problem = excess(files, there);
     if (problem !== undefined) return toast(problem, "bad");
     const taken = new Set(there.entries.map(({ name }) => name));
-    const names = [...new Set(files.map(({ path }) => path.split("/")[0] ?? path))].filter((name) => taken.has(name));
+    const wanted = [...new Set(files.map(({ path }) => path.split("/")[0] ?? path))];
+    // Of a directory that has more entries than a page, each is asked for.
+    const isThere = (name: string) => taken.has(name) || (there.next !== undefined && exists(viewer.uid, join(into, encoded(name))));
+    const found = await Promise.all(wanted.map(isThere));
+    const names = wanted.filter((_, index) => found[index]);
     const add = () => viewer.uploads.add(files.map(({ path, file }) => ({ path: join(into, encoded(path)), file })));
     if (names.length) replacing.value = { add, names };
     else add();
@@ -64,6 +68,7 @@ export const Replacing = () => {
 
 export function FilesPanel({ viewer }: { viewer: Viewer }) {
   const [entries, setEntries] = useState<Entry[] | undefined>(undefined);
+  const [next, setNext] = useState<string | undefined>(undefined);
   const [problem, setProblem] = useState("");
   const [hidden, setHidden] = useState(false);
   const [deleting, setDeleting] = useState<Entry | undefined>(undefined);
@@ -72,18 +77,28 @@ export function FilesPanel({ viewer }: { viewer: Viewer }) {
   const path = directory.value;
   const arrived = viewer.arrived.value;
 
-  useEffect(() => {
-    const aborter = new AbortController();
-    list(viewer.uid, path, aborter.signal).then(
-      ({ entries }) => {
+  const reading = useRef(new AbortController());
+
+  /** Reads the first page, or the one that comes after. */
+  const read = (after?: string) => {
+    const { signal } = reading.current;
+    list(viewer.uid, path, after, signal).then(
+      (page) => {
+        if (signal.aborted) return;
         setProblem("");
-        setEntries(entries);
+        setEntries((before) => (after === undefined ? page.entries : [...(before ?? []), ...page.entries]));
+        setNext(page.next);
       },
       (error: unknown) => {
-        if (!aborter.signal.aborted) setProblem(complaint(error));
+        if (!signal.aborted) setProblem(complaint(error));
       },
     );
-    return () => aborter.abort();
+  };
+
+  useEffect(() => {
+    reading.current = new AbortController();
+    read();
+    return () => reading.current.abort();
   }, [viewer, path, arrived, reads]);
 
   const go = (to: string) => {
@@ -109,13 +124,18 @@ export function FilesPanel({ viewer }: { viewer: Viewer }) {
         </p>
       )}
       {!shown && problem === "" && <p class="hint">{t("viewer.files.loading")}</p>}
-      {shown?.length === 0 && <p class="hint">{t("viewer.files.empty")}</p>}
+      {shown?.length === 0 && next === undefined && <p class="hint">{t("viewer.files.empty")}</p>}
       {shown && shown.length > 0 && (
         <ul class="entries">
           {shown.map((entry) => (
             <Row key={part(entry)} viewer={viewer} entry={entry} go={go} onDelete={() => setDeleting(entry)} />
           ))}
         </ul>
+      )}
+      {shown && next !== undefined && (
+        <button type="button" class="button quiet" onClick={() => read(next)}>
+          {t("viewer.files.more")}
+        </button>
       )}
       <label class="check">
         <input type="checkbox" checked={hidden} onChange={() => setHidden(!hidden)} />

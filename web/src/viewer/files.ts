@@ -16,6 +16,8 @@ export interface Entry {
 
 export interface Directory {
   entries: Entry[];
+  /** Where there are more entries: what comes before the next ones. */
+  next?: string;
   /** Bytes that its disk has left. */
   free: number;
   /** Bytes that a file may have that is put there. */
@@ -35,13 +37,25 @@ async function refused(response: Response): Promise<ApiError> {
   return new ApiError(response.status, problem.code ?? "unreachable", problem.details ?? `${response.status} ${response.statusText}`);
 }
 
-export async function list(uid: string, path: string, signal?: AbortSignal): Promise<Directory> {
-  const response = await fetch(fileAddress(uid, path), {
+/** Entries that are listed at a time: as many as somebody looks through, and a page shows at once. */
+const PAGE = 500;
+
+/** The first entries of a directory, or those that come after a page that had `after` as its `next`. */
+export async function list(uid: string, path: string, after?: string, signal?: AbortSignal): Promise<Directory> {
+  const query = `?limit=${PAGE}` + (after === undefined ? "" : `&after=${encodeURIComponent(after)}`);
+  const response = await fetch(fileAddress(uid, path) + query, {
     headers: { Accept: "application/json" },
     ...(signal ? { signal } : {}),
   });
   if (!response.ok) throw await refused(response);
   return (await response.json()) as Directory;
+}
+
+/** Whether something is there, also behind the first page of its directory. */
+export async function exists(uid: string, path: string): Promise<boolean> {
+  const { status, ok } = await fetch(fileAddress(uid, path), { method: "HEAD" });
+  if (!ok && status !== 404) throw new ApiError(status, "unreachable", `${status}`);
+  return ok;
 }
 
 export async function remove(uid: string, path: string): Promise<void> {

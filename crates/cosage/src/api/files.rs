@@ -1,13 +1,14 @@
 //! The files of a desktop's home: looked at, fetched, put and deleted, while it runs or sleeps.
 
 mod body;
+mod conditions;
 mod location;
 
 use std::time::Duration;
 
 use axum::body::BodyDataStream;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use jiff::Timestamp;
@@ -16,12 +17,13 @@ use tokio::time::timeout;
 use utoipa::{IntoParams, ToSchema};
 
 pub(super) use self::body::DirectoryBody;
+use self::conditions::{Validators, Wanted};
 use self::location::Location;
 use super::App;
 use super::error::{ApiError, ErrorBody};
 use super::params::Params;
 use crate::desktop::Uid;
-use crate::engine::home::{Content, HomePath, Time, Upload, Written};
+use crate::engine::home::{Content, FileContent, HomePath, Mark, Time, Upload, Written};
 use crate::segment::encode;
 
 /// The routes of a home without a path in it.
@@ -34,11 +36,19 @@ const PART_BOUND: Duration = Duration::from_secs(60);
 /// How long a refused upload is read on, so that its client sees the refusal.
 const READ_OUT_BOUND: Duration = Duration::from_secs(2);
 
+/// How many entries of a directory are listed at a time at most. The program for files has room for no more.
+const LIST_MAX: u32 = 10_000;
+
 /// How something is fetched.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 pub(super) struct ReadQuery {
     /// `tar`: a file or a directory, with all in it, as a tar archive.
     archive: Option<Archive>,
+    /// How many entries of a directory are listed at most; 10000 by default.
+    #[param(minimum = 1, maximum = 10000)]
+    limit: Option<u32>,
+    /// What comes after the page of a directory that had this as its `next`.
+    after: Option<String>,
 }
 
 /// A format of archives.
@@ -62,7 +72,8 @@ pub(super) struct WriteQuery {
 /// Fetch a file, or list a directory.
 ///
 /// The path is relative to the home; its names are percent-encoded. Links are followed as long as
-/// they lead to something in the home.
+/// they lead to something in the home. A file comes as a whole, or as the one part that `Range` asks for; `If-Match`,
+/// `If-None-Match`, `If-Range` and their like count.
 #[utoipa::path(get, path = "/api/vm/{uid}/files/{*path}", tag = "files",
     params(
         ("uid" = String, Path, description = "The desktop's name"),
@@ -71,9 +82,13 @@ pub(super) struct WriteQuery {
     ),
     responses(
         (status = 200, description = "A directory's entries as JSON; a file's bytes (`application/octet-stream`); with `archive` a tar stream", body = DirectoryBody),
+        (status = 206, description = "The part of a file that Range asks for", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 304, description = "The client has the file already"),
         (status = 403, description = "A link leads out of the home, or the owner of the home has no right to it", body = ErrorBody),
         (status = 404, description = "No such desktop, or no such file", body = ErrorBody),
         (status = 409, description = "The desktop has no home", body = ErrorBody),
+        (status = 412, description = "The file is not the one that If-Match names", body = ErrorBody),
+        (status = 416, description = "The file has none of the bytes that Range asks for", body = ErrorBody),
         (status = 422, description = "Not a uid, not a path, or not a query", body = ErrorBody),
         (status = 503, description = "The engine does not answer, or too many transfers are going on", body = ErrorBody),
     ))]
@@ -81,33 +96,109 @@ pub(super) async fn read(
     State(app): State<App>,
     Location(uid, path): Location,
     Params(query): Params<ReadQuery>,
+    method: Method,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    let (after, limit) = page(&query)?;
     let home = app.manager.home(&uid).await?;
     if let Some(Archive::Tar) = query.archive {
         let name = path.name().unwrap_or(uid.as_str().as_bytes());
-        let name = [name, b".tar"].concat();
-        let parts = home.archive(&path).await?;
-        return Ok((download(&name, "application/x-tar"), body::of_parts(parts)).into_response());
+        let headers = download(&[name, b".tar"].concat(), "application/x-tar");
+        let body = if method == Method::HEAD {
+            home.open(&path).await?.close();
+            body::unsent()
+        } else {
+            body::of_parts(home.archive(&path).await?)
+        };
+        return Ok((headers, body).into_response());
     }
-    Ok(match home.read(&path).await? {
-        Content::Directory { free, entries } => (
-            [(header::CONTENT_TYPE, "application/json")],
-            body::of_entries(&path, free, app.upload_max, entries),
-        )
-            .into_response(),
-        Content::File {
-            size,
-            modified,
-            parts,
-        } => {
-            let mut headers = download(path.name().unwrap_or_default(), "application/octet-stream");
-            headers.insert(header::CONTENT_LENGTH, size.into());
-            if let Some(modified) = http_date(modified) {
-                headers.insert(header::LAST_MODIFIED, modified);
-            }
-            (headers, body::of_parts(parts)).into_response()
+    match home.open(&path).await? {
+        Content::Directory(directory) => {
+            let kind = [(header::CONTENT_TYPE, "application/json")];
+            let body = if method == Method::HEAD {
+                Content::Directory(directory).close();
+                body::unsent()
+            } else {
+                let free = directory.free;
+                let entries = directory.list(after, limit).await?;
+                body::of_entries(&path, free, app.upload_max, entries)
+            };
+            Ok((kind, body).into_response())
         }
-    })
+        Content::File(file) => send_file(file, &path, &method, &headers).await,
+    }
+}
+
+/// Which part of a directory is listed.
+fn page(query: &ReadQuery) -> Result<(Option<Mark>, u32), ApiError> {
+    let refuse =
+        |details| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_query", details);
+    let limit = query.limit.unwrap_or(LIST_MAX);
+    if !(1..=LIST_MAX).contains(&limit) {
+        return Err(refuse(format!(
+            "limit is a number of entries from 1 to {LIST_MAX}"
+        )));
+    }
+    let after = query.after.as_deref().map(body::parse_mark);
+    let unknown = || refuse("after is what the page before had as its 'next'".to_owned());
+    match after {
+        Some(None) => Err(unknown()),
+        after => Ok((after.flatten(), limit)),
+    }
+}
+
+/// What a client wants of a file.
+async fn send_file(
+    file: FileContent,
+    path: &HomePath,
+    method: &Method,
+    request: &HeaderMap,
+) -> Result<Response, ApiError> {
+    let size = file.size;
+    let validators = Validators::new(file.version, file.modified);
+    let mut headers = download(path.name().unwrap_or_default(), "application/octet-stream");
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    validators.write(&mut headers);
+    let (status, range) = match validators.wanted(method, request, size) {
+        Wanted::Whole => (StatusCode::OK, 0..size),
+        Wanted::Part(range) => {
+            let text = format!("bytes {}-{}/{size}", range.start, range.end - 1);
+            insert(&mut headers, header::CONTENT_RANGE, &text);
+            (StatusCode::PARTIAL_CONTENT, range)
+        }
+        Wanted::Unchanged => {
+            Content::File(file).close();
+            return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
+        }
+        Wanted::Changed => {
+            Content::File(file).close();
+            return Err(ApiError::new(
+                StatusCode::PRECONDITION_FAILED,
+                "file_changed",
+                "the file has changed meanwhile; fetch it from its beginning",
+            ));
+        }
+        Wanted::Beyond => {
+            Content::File(file).close();
+            let error = ApiError::new(
+                StatusCode::RANGE_NOT_SATISFIABLE,
+                "range_not_satisfiable",
+                format!("the file has {size} bytes; ask for a part that begins within them"),
+            );
+            let mut response = error.into_response();
+            let text = format!("bytes */{size}");
+            insert(response.headers_mut(), header::CONTENT_RANGE, &text);
+            return Ok(response);
+        }
+    };
+    headers.insert(header::CONTENT_LENGTH, (range.end - range.start).into());
+    let body = if method == Method::HEAD {
+        Content::File(file).close();
+        body::unsent()
+    } else {
+        body::of_parts(file.read(range).await?)
+    };
+    Ok((status, headers, body).into_response())
 }
 
 /// Put a file, or make a directory.
@@ -270,9 +361,7 @@ fn download(name: &[u8], kind: &'static str) -> HeaderMap {
     // The extended notation (RFC 8187) takes any text, and browsers ignore one that is not UTF-8.
     let name = encode(String::from_utf8_lossy(name).as_bytes());
     let disposition = format!("attachment; filename*=UTF-8''{name}");
-    if let Ok(disposition) = HeaderValue::from_str(&disposition) {
-        headers.insert(header::CONTENT_DISPOSITION, disposition);
-    }
+    insert(&mut headers, header::CONTENT_DISPOSITION, &disposition);
     let fixed: [(HeaderName, &'static str); 3] = [
         (header::CONTENT_TYPE, kind),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -284,9 +373,8 @@ fn download(name: &[u8], kind: &'static str) -> HeaderMap {
     headers
 }
 
-fn http_date(time: Time) -> Option<HeaderValue> {
-    let timestamp = body::timestamp(time)?;
-    let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
-    let date = printer.timestamp_to_rfc9110_string(&timestamp).ok()?;
-    HeaderValue::from_str(&date).ok()
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
 }

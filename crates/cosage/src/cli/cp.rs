@@ -167,19 +167,23 @@ async fn send(
 ) -> Result<Response, Failure> {
     match client.send(request).await {
         Ok(response) => Ok(response),
-        Err(CallError::Refused(refusal)) if refusal.code == "no_such_file" => {
-            Err(Failure::Unknown(format!(
-                "there is no '{path}' in the home of '{uid}'"
-            )))
-        }
+        Err(CallError::Refused(refusal)) if refusal.code == "no_such_file" => Err(
+            Failure::Unknown(format!("there is no '{path}' in the home of '{uid}'")),
+        ),
         Err(error) => Err(client.suggest(error, uid).await),
     }
 }
 
+/// Asks for a file, or for as little of a directory's listing as there is.
+fn read_request(client: &Client, uid: &Uid, path: &HomePath) -> RequestBuilder {
+    client
+        .request(Method::GET, address(uid, path))
+        .query(&[("limit", "1")])
+}
+
 /// What is at a path; `None` where nothing is.
 async fn look(client: &Client, uid: &Uid, path: &HomePath) -> Result<Option<Kind>, Failure> {
-    let request = client.request(Method::GET, address(uid, path));
-    match client.send(request).await {
+    match client.send(read_request(client, uid, path)).await {
         // A file's contents, which began to come, are not read.
         Ok(response) => Ok(Some(kind(&response))),
         Err(CallError::Refused(refusal)) if refusal.code == "no_such_file" => Ok(None),
@@ -200,7 +204,7 @@ impl Room {
     /// Asks how much there is in a home.
     async fn of(client: &Client, uid: &Uid) -> Result<Self, Failure> {
         let home = HomePath::default();
-        let request = client.request(Method::GET, address(uid, &home));
+        let request = read_request(client, uid, &home);
         let listing = send(client, uid, &home, request).await?;
         let text = listing
             .text()
@@ -267,7 +271,10 @@ mod tests {
             Place::There(
                 uid.parse().unwrap(),
                 HomePath {
-                    parts: parts.iter().map(|part| part.as_bytes().to_owned()).collect(),
+                    parts: parts
+                        .iter()
+                        .map(|part| part.as_bytes().to_owned())
+                        .collect(),
                     directory,
                 },
             )
@@ -296,7 +303,10 @@ mod tests {
         let latin = OsStr::from_bytes(b"caf\xe9:x");
         assert_eq!(parse(latin).unwrap(), Place::Here(latin.into()));
         for wrong in ["wall:..", "wall:a/../b"] {
-            assert!(matches!(parse(wrong.as_ref()), Err(Failure::Usage(_))), "{wrong}");
+            assert!(
+                matches!(parse(wrong.as_ref()), Err(Failure::Usage(_))),
+                "{wrong}"
+            );
         }
     }
 }

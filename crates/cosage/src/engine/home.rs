@@ -4,11 +4,12 @@
 mod link;
 mod path;
 
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
 use files::protocol::{Answer, DATA, END, Request};
-pub use files::protocol::{Entry, EntryKind, Failure, Time};
+pub use files::protocol::{Entry, EntryKind, Failure, Mark, Time, Version};
 use tokio::time::timeout;
 
 pub use self::link::Link;
@@ -52,21 +53,27 @@ type Keep = Box<dyn FnOnce(Link) + Send>;
 /// What is at a path.
 pub enum Content {
     /// A file.
-    File {
-        /// How many bytes it has.
-        size: u64,
-        /// When it was last modified.
-        modified: Time,
-        /// Its bytes.
-        parts: Parts,
-    },
+    File(FileContent),
     /// A directory.
-    Directory {
-        /// How many bytes the file system has left.
-        free: u64,
-        /// What is in it: directories first, then by name.
-        entries: Entries,
-    },
+    Directory(DirectoryContent),
+}
+
+/// A file that was opened: whatever happens to its name meanwhile, what is read is this one.
+pub struct FileContent {
+    home: Home,
+    /// How many bytes it has.
+    pub size: u64,
+    /// When it was last modified.
+    pub modified: Time,
+    /// What tells its contents from others.
+    pub version: Version,
+}
+
+/// A directory that was opened.
+pub struct DirectoryContent {
+    home: Home,
+    /// How many bytes its file system has left.
+    pub free: u64,
 }
 
 /// Bytes on their way out of a home.
@@ -79,8 +86,12 @@ pub struct Parts {
     total: Option<u64>,
 }
 
-/// The entries of a directory on their way.
-pub struct Entries(Parts);
+/// A page of a directory on its way.
+pub struct Entries {
+    /// `None` after the end.
+    home: Option<Home>,
+    last: Option<Mark>,
+}
 
 /// A file on its way into a home. Dropping it leaves what was there before.
 pub struct Upload {
@@ -105,25 +116,28 @@ impl Home {
         }
     }
 
-    /// What is at `path`.
+    /// What is at `path`. Nothing of it is read yet.
     ///
     /// # Errors
     /// See [`HomeError`]; the same for all calls here.
-    pub async fn read(self, path: &HomePath) -> Result<Content, HomeError> {
-        match self.ask(Request::Read(path.to_bytes())).await? {
-            (home, Answer::File { size, modified }) => {
-                let mut parts = Parts::new(home, Some(size));
-                parts.finish_last().await?;
-                Ok(Content::File {
+    pub async fn open(self, path: &HomePath) -> Result<Content, HomeError> {
+        match self.ask(Request::Open(path.to_bytes())).await? {
+            (
+                home,
+                Answer::File {
                     size,
                     modified,
-                    parts,
-                })
+                    version,
+                },
+            ) => Ok(Content::File(FileContent {
+                home,
+                size,
+                modified,
+                version,
+            })),
+            (home, Answer::Directory { free }) => {
+                Ok(Content::Directory(DirectoryContent { home, free }))
             }
-            (home, Answer::Directory { free }) => Ok(Content::Directory {
-                free,
-                entries: Entries(Parts::new(home, None)),
-            }),
             _ => Err(HomeError::Ended),
         }
     }
@@ -208,6 +222,49 @@ impl Home {
     }
 }
 
+impl Content {
+    /// Nothing of it is wanted.
+    pub fn close(self) {
+        match self {
+            Self::File(file) => file.home.finish(),
+            Self::Directory(directory) => directory.home.finish(),
+        }
+    }
+}
+
+impl FileContent {
+    /// These of its bytes, of which the last is in the file.
+    ///
+    /// # Errors
+    /// See [`HomeError`].
+    pub async fn read(mut self, range: Range<u64>) -> Result<Parts, HomeError> {
+        let len = range.end.saturating_sub(range.start);
+        let request = Request::Read {
+            offset: range.start,
+            len,
+        };
+        self.home.link.send(&request).await?;
+        let mut parts = Parts::new(self.home, Some(len));
+        parts.finish_last().await?;
+        Ok(parts)
+    }
+}
+
+impl DirectoryContent {
+    /// The first `limit` entries after `after`: directories first, then by name. What is made or deleted between two
+    /// pages moves nothing else from one into another.
+    ///
+    /// # Errors
+    /// See [`HomeError`].
+    pub async fn list(mut self, after: Option<Mark>, limit: u32) -> Result<Entries, HomeError> {
+        self.home.link.send(&Request::List { after, limit }).await?;
+        Ok(Entries {
+            home: Some(self.home),
+            last: None,
+        })
+    }
+}
+
 impl Parts {
     fn new(home: Home, total: Option<u64>) -> Self {
         Self {
@@ -263,13 +320,13 @@ impl Parts {
 impl Entries {
     /// The next entries; `None` after the last.
     pub async fn next(&mut self) -> Result<Option<Vec<Entry>>, HomeError> {
-        let parts = &mut self.0;
-        let Some(home) = &mut parts.home else {
+        let Some(home) = &mut self.home else {
             return Ok(None);
         };
-        match home.link.head().await? {
-            (DATA, len) => {
-                let body = home.link.exactly(len).await?;
+        let (kind, len) = home.link.head().await?;
+        let body = home.link.exactly(len).await?;
+        match kind {
+            DATA => {
                 let mut rest = &body[..];
                 let mut entries = Vec::new();
                 while !rest.is_empty() {
@@ -279,12 +336,20 @@ impl Entries {
                 }
                 Ok(Some(entries))
             }
-            (END, 0) => {
-                parts.finish();
+            END => {
+                self.last = Mark::parse(&body);
+                if let Some(home) = self.home.take() {
+                    home.finish();
+                }
                 Ok(None)
             }
             _ => Err(HomeError::Ended),
         }
+    }
+
+    /// After the last entry: what the next page comes after, where there is one.
+    pub fn last(&self) -> Option<&Mark> {
+        self.last.as_ref()
     }
 }
 

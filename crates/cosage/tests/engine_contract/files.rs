@@ -6,7 +6,7 @@ use bytes::Bytes;
 use cosage::desktop::Uid;
 use cosage::engine::Engine;
 use cosage::engine::home::{
-    Content, Entry, EntryKind, Failure, HomeError, HomePath, Time, Written,
+    Content, Entry, EntryKind, Failure, FileContent, HomeError, HomePath, Time, Written,
 };
 
 use super::{Subject, start};
@@ -36,12 +36,9 @@ async fn put(engine: &dyn Engine, uid: &Uid, at: &str, text: &str) -> Result<Wri
 }
 
 async fn get(engine: &dyn Engine, uid: &Uid, at: &str) -> Result<Vec<u8>, HomeError> {
-    let Content::File {
-        size, mut parts, ..
-    } = engine.home(uid).await?.read(&path(at)).await?
-    else {
-        panic!("'{at}' is a directory");
-    };
+    let file = open(engine, uid, at).await?;
+    let size = file.size;
+    let mut parts = file.read(0..size).await?;
     let mut all = Vec::new();
     while let Some(part) = parts.next().await? {
         all.extend_from_slice(&part);
@@ -50,15 +47,24 @@ async fn get(engine: &dyn Engine, uid: &Uid, at: &str) -> Result<Vec<u8>, HomeEr
     Ok(all)
 }
 
+async fn open(engine: &dyn Engine, uid: &Uid, at: &str) -> Result<FileContent, HomeError> {
+    match engine.home(uid).await?.open(&path(at)).await? {
+        Content::File(file) => Ok(file),
+        Content::Directory(_) => panic!("'{at}' is a directory"),
+    }
+}
+
 async fn list(engine: &dyn Engine, uid: &Uid, at: &HomePath) -> Result<Vec<Entry>, HomeError> {
-    let Content::Directory { free, mut entries } = engine.home(uid).await?.read(at).await? else {
+    let Content::Directory(directory) = engine.home(uid).await?.open(at).await? else {
         panic!("'{at}' is a file");
     };
-    assert!(free > 0);
+    assert!(directory.free > 0);
+    let mut entries = directory.list(None, 1_000).await?;
     let mut all = Vec::new();
     while let Some(some) = entries.next().await? {
         all.extend(some);
     }
+    assert_eq!(entries.last(), None);
     Ok(all)
 }
 
@@ -126,6 +132,17 @@ pub(super) async fn a_large_file_comes_back_as_it_went(subject: Subject) {
     let all = get(&*engine, &uid, "large").await.unwrap();
     let expected: Vec<u8> = (0..PARTS).flat_map(part).collect();
     assert!(all == expected, "{} bytes", all.len());
+
+    for range in [0..1, 12_345_678..23_456_789, 59_999_999..60_000_000, 7..7] {
+        let file = open(&*engine, &uid, "large").await.unwrap();
+        let mut parts = file.read(range.clone()).await.unwrap();
+        let mut all = Vec::new();
+        while let Some(part) = parts.next().await.unwrap() {
+            all.extend_from_slice(&part);
+        }
+        let part = &expected[range.start as usize..range.end as usize];
+        assert!(all == part, "{range:?}: {} bytes", all.len());
+    }
 }
 
 pub(super) async fn directories_are_listed_archived_and_deleted(subject: Subject) {
@@ -335,10 +352,8 @@ pub(super) async fn a_forgotten_home_takes_its_transfers_along(subject: Subject)
 
     let home = engine.home(&uid).await.unwrap();
     let mut upload = home.write(&path("new"), None, None).await.unwrap();
-    let home = engine.home(&uid).await.unwrap();
-    let Ok(Content::File { mut parts, .. }) = home.read(&path("large")).await else {
-        panic!("the file is not there");
-    };
+    let file = open(&*engine, &uid, "large").await.unwrap();
+    let mut parts = file.read(0..8 << 20).await.unwrap();
     assert!(parts.next().await.unwrap().is_some());
     assert_eq!(engine.delete_home(&uid).await, Ok(()));
     assert!(!subject.has_home(&uid).await);

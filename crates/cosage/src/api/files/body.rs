@@ -1,12 +1,14 @@
 //! What is answered, sent while it is read: neither a file nor a long list is ever all in memory.
 
 use axum::body::{Body, Bytes};
-use futures_util::stream::try_unfold;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::stream::{self, try_unfold};
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::engine::home::{Entries, Entry, EntryKind, HomeError, HomePath, Parts, Time};
+use crate::engine::home::{Entries, Entry, EntryKind, HomeError, HomePath, Mark, Parts, Time};
 use crate::segment::encode;
 
 /// A directory of a home.
@@ -20,6 +22,9 @@ pub(in crate::api) struct DirectoryBody {
     upload_max: u64,
     /// What is in it: directories first, then by name.
     entries: Vec<EntryBody>,
+    /// Where there are more entries: what `after` has to be for the next ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
 }
 
 /// What is in a directory.
@@ -78,7 +83,7 @@ impl From<Entry> for EntryBody {
     }
 }
 
-pub(super) fn timestamp(time: Time) -> Option<Timestamp> {
+fn timestamp(time: Time) -> Option<Timestamp> {
     let nanoseconds = i32::try_from(time.nanoseconds).ok()?;
     Timestamp::new(time.seconds, nanoseconds).ok()
 }
@@ -106,6 +111,7 @@ pub(super) fn of_entries(path: &HomePath, free: u64, upload_max: u64, entries: E
         free,
         upload_max,
         entries: Vec::new(),
+        next: None,
     };
     let mut head = serde_json::to_vec(&empty).unwrap_or_default();
     // Without the end of the list and of the object, which come last.
@@ -119,11 +125,32 @@ pub(super) fn of_entries(path: &HomePath, free: u64, upload_max: u64, entries: E
             Stage::End => return Ok(None),
         };
         let Some(batch) = entries.next().await? else {
-            return Ok(Some((Bytes::from_static(b"]}"), (Stage::End, entries))));
+            let end = match entries.last() {
+                Some(last) => format!("],\"next\":\"{}\"}}", mark_text(last)),
+                None => "]}".to_owned(),
+            };
+            return Ok(Some((Bytes::from(end), (Stage::End, entries))));
         };
         let text = entries_text(batch, is_first);
         Ok::<_, HomeError>(Some((text.into(), (Stage::Later, entries))))
     }))
+}
+
+/// A mark as a text that stands in a URL as it is.
+fn mark_text(mark: &Mark) -> String {
+    let mut bytes = Vec::new();
+    mark.write(&mut bytes);
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Reads what [`mark_text`] has written.
+pub(super) fn parse_mark(text: &str) -> Option<Mark> {
+    Mark::parse(&URL_SAFE_NO_PAD.decode(text).ok()?)
+}
+
+/// What the answer to HEAD has instead of a body whose length is not known, or is announced.
+pub(super) fn unsent() -> Body {
+    Body::from_stream(stream::empty::<Result<Bytes, HomeError>>())
 }
 
 fn entries_text(batch: Vec<Entry>, is_first: bool) -> Vec<u8> {

@@ -8,7 +8,7 @@ use futures_util::TryStreamExt;
 use reqwest::{Method, Response};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
-use super::{HomePath, Kind, address, kind, send};
+use super::{HomePath, Kind, address, kind, read_request, send};
 use crate::cli::client::{Client, broken};
 use crate::cli::failure::Failure;
 use crate::cli::file::{NewFile, shown, unwritable};
@@ -46,8 +46,7 @@ pub(super) async fn print(client: &Client, uid: &Uid, path: &HomePath) -> Result
 }
 
 async fn get(client: &Client, uid: &Uid, path: &HomePath) -> Result<Response, Failure> {
-    let request = client.request(Method::GET, address(uid, path));
-    send(client, uid, path, request).await
+    send(client, uid, path, read_request(client, uid, path)).await
 }
 
 async fn archive(client: &Client, uid: &Uid, path: &HomePath) -> Result<Response, Failure> {

@@ -51,6 +51,10 @@ const MOUNT_POINT: &str = "/home";
 /// How many requests may be at files at the same time: each has a container.
 const TURNS: usize = 32;
 
+/// What a container may take of the host's memory, in bytes. The program itself needs a few MiB, however many files
+/// there are; the rest is for what the kernel keeps of the files that it reads and writes.
+const MEMORY: i64 = 64 << 20;
+
 /// How long a container waits for the next request.
 const IDLE: Duration = Duration::from_secs(10);
 
@@ -308,6 +312,9 @@ impl Docker {
                 cap_drop: Some(vec!["ALL".to_owned()]),
                 // To become the home's owner, which is the first thing that the program does.
                 cap_add: Some(vec!["SETUID".to_owned(), "SETGID".to_owned()]),
+                memory: Some(MEMORY),
+                // As much as memory alone is no swap.
+                memory_swap: Some(MEMORY),
                 pids_limit: Some(16),
                 // What it writes are files.
                 log_config: Some(HostConfigLogConfig {
