@@ -25,6 +25,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let desktops = desktops::run(&arguments.desktops)?;
     let service = own_section("service")?;
     let files = own_section("files")?;
+    let pictures = own_section("pictures")?;
     let sound = own_section("sound")?;
     let console = printed("console.mjs", Command::new("node").arg("bench/console.mjs"))?;
     let relay = own("relay")?;
@@ -43,6 +44,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
          {machine}; load average before the first measurement {before}.\n\n\
          ## Desktops on Docker\n\n{}\n## The service by itself\n\n{service}\n\
          ## Files of a home\n\n{files}\n\
+         ## Pictures\n\n{pictures}\n\
          ## Sound\n\n{sound}\n\
          ## The console\n\n{console}\n\
          ## The relay\n\n{}\n{relay}",

@@ -8,6 +8,7 @@ mod contestant;
 mod desktops;
 mod files;
 mod filter;
+mod pictures;
 mod process;
 mod relay;
 mod report;
@@ -41,6 +42,8 @@ enum Command {
     Service(service::Arguments),
     /// A large file into a desktop's home and out again, against `docker cp`
     Files(files::Arguments),
+    /// Pictures of a large desktop, and what they leave in the service's memory
+    Pictures(pictures::Arguments),
     /// A desktop's sound: how late it is, and what listeners cost
     Sound(sound::Arguments),
     /// Everything, written to bench/RESULTS.md
@@ -57,6 +60,7 @@ fn main() -> Result<(), Failure> {
         Command::Desktops(arguments) => report::print(&desktops::run(&arguments)?),
         Command::Service(arguments) => report::print(&service::run(&arguments)?),
         Command::Files(arguments) => report::print(&files::run(&arguments)?),
+        Command::Pictures(arguments) => report::print(&pictures::run(&arguments)?),
         Command::Sound(arguments) => report::print(&sound::run(&arguments)?),
         Command::All(arguments) => all::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),

@@ -52,12 +52,21 @@ impl Process {
         Ok(kibibytes * 1024)
     }
 
+    /// The memory that the process itself has resident, in bytes.
+    pub(crate) fn resident(&self) -> Result<u64, Failure> {
+        self.status("VmRSS:")
+    }
+
     /// The most memory that the process itself has had resident, in bytes.
     pub(crate) fn peak_memory(&self) -> Result<u64, Failure> {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, field: &str) -> Result<u64, Failure> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
         let kibibytes: u64 = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .find_map(|line| line.strip_prefix(field))
             .and_then(|value| value.split_whitespace().next())
             .ok_or("the kernel does not tell how much memory it had")?
             .parse()?;

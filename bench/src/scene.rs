@@ -151,18 +151,27 @@ impl Scene {
 
     /// Opens a stream through the gateway and waits for the whole first picture.
     pub(crate) async fn see(&self, path: &str) -> Result<(), Failure> {
+        let look = async |client: &mut Client<_>| Ok(client.full_picture().await?);
+        self.look(path, look).await
+    }
+
+    /// Opens a stream through the gateway and does something there.
+    pub(crate) async fn look(
+        &self,
+        path: &str,
+        look: impl AsyncFnOnce(&mut Client<DuplexStream>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         let uri = format!("ws://{}{path}", self.address);
         let (socket, _) = ClientBuilder::new().uri(&uri)?.connect().await?;
         let (near, far) = tokio::io::duplex(1 << 20);
         let viewed = async {
             let mut client = Client::start(near, None, Sharing::Shared).await?;
-            client.full_picture().await?;
-            Ok(())
+            look(&mut client).await
         };
         tokio::select! {
             viewed = viewed => viewed,
-            () = pump(socket, far) => Err("the gateway hung up before the first picture".into()),
-            () = sleep(PATIENCE) => Err("no picture came in time".into()),
+            () = pump(socket, far) => Err("the gateway hung up".into()),
+            () = sleep(PATIENCE) => Err("it took too long".into()),
         }
     }
 }

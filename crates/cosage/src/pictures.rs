@@ -5,6 +5,8 @@
 //! second of it, shares it.
 
 mod album;
+mod pages;
+mod room;
 mod shape;
 
 use std::collections::HashMap;
@@ -17,12 +19,13 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use image::ImageError;
 use jiff::Timestamp;
-use rfb::client::{Client, ClientError, Sharing, Transfer};
+use rfb::client::{Client, ClientError, Pixels, Sharing, Transfer};
 use tokio::sync::{Semaphore, SemaphorePermit, broadcast, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 pub use self::album::{Album, AlbumError};
+use self::room::{Room, Space};
 pub use self::shape::{Format, Shape};
 
 use crate::desktop::Uid;
@@ -40,8 +43,9 @@ const FRAME_BOUND: Duration = Duration::from_secs(5);
 /// How long a frame is given to others who ask.
 const SHARED_FOR: Duration = Duration::from_secs(1);
 
-/// How many frames are fetched at a time; each takes the memory of a screen.
-const FETCHED_AT_A_TIME: usize = 4;
+/// What the pixels of all frames may take together, in bytes: one of 3840 × 2160 and a few small ones. A larger frame has
+/// all of it to itself.
+const FRAMES_SIZE: u32 = 48 << 20;
 
 /// How many files are made at a time; each takes a processor.
 const PACKED_AT_A_TIME: usize = 2;
@@ -49,11 +53,8 @@ const PACKED_AT_A_TIME: usize = 2;
 /// How long to wait for a turn.
 const TURN_BOUND: Duration = Duration::from_secs(3);
 
-/// How many frames are kept in memory for [`SHARED_FOR`]; further ones only for those who wait for them.
-const SHARED_MAX: usize = 8;
-
-/// How many files of one frame are kept for others who ask for the same.
-const FILES_MAX: usize = 8;
+/// What the files of one frame may take that are kept for others who ask for the same, in bytes, beside the last one.
+const FILES_SIZE: usize = 4 << 20;
 
 /// How many notices of pictures may wait for a slow listener.
 const NOTICES_MAX: usize = 16;
@@ -68,9 +69,8 @@ struct Inner {
     gateway: Gateway,
     album: Album,
     frames: Mutex<HashMap<InstanceId, Pending>>,
-    fetching: Semaphore,
+    room: Room,
     packing: Semaphore,
-    shared: Semaphore,
     taken: broadcast::Sender<Taken>,
 }
 
@@ -81,7 +81,9 @@ type Pending = Shared<BoxFuture<'static, Result<Arc<Frame>, PictureError>>>;
 struct Frame {
     width: u16,
     height: u16,
-    pixels: Vec<u8>,
+    pixels: Pixels,
+    /// Given back with the pixels.
+    _space: Space,
     taken_at: Timestamp,
     /// What was made of it. Locked while more is made, so that nothing is made twice.
     files: tokio::sync::Mutex<Vec<(Shape, Bytes)>>,
@@ -140,9 +142,8 @@ impl Pictures {
                 gateway,
                 album,
                 frames: Mutex::default(),
-                fetching: Semaphore::new(FETCHED_AT_A_TIME),
+                room: Room::new(FRAMES_SIZE),
                 packing: Semaphore::new(PACKED_AT_A_TIME),
-                shared: Semaphore::new(SHARED_MAX),
                 taken: broadcast::Sender::new(NOTICES_MAX),
             }),
         }
@@ -179,11 +180,10 @@ impl Pictures {
         let _turn = turn(&self.inner.packing).await?;
         let (inner, uid) = (Arc::clone(&self.inner), uid.clone());
         let read = move || {
-            let unreadable = |error: std::io::Error| PictureError::Unpacked(error.to_string());
-            let Some((jpeg, taken_at)) = inner.album.read(&uid).map_err(unreadable)? else {
+            let Some((jpeg, taken_at)) = inner.album.read(&uid)? else {
                 return Ok(None);
             };
-            let file = shape::convert(jpeg, shape)?.into();
+            let file = shape::convert(jpeg, shape)?;
             Ok(Some(Picture { file, taken_at }))
         };
         aside(read).await
@@ -217,12 +217,13 @@ impl Pictures {
         tokio::spawn(async move {
             let fetched = timeout(FRAME_BOUND, pictures.fetch(&lease));
             let fetched = fetched.await.unwrap_or(Err(PictureError::Timeout));
-            let permit = pictures.inner.shared.try_acquire();
-            // A failure takes no room, and a server that has just refused is not asked again at once.
-            let lasts = permit.is_ok() || fetched.is_err();
             // Nobody may be waiting any more.
+            let is_frame = fetched.is_ok();
             let _ = sender.send(fetched.map(Arc::new));
-            if lasts {
+            if is_frame {
+                pictures.inner.room.idle(SHARED_FOR).await;
+            } else {
+                // A failure takes no room, and a server that has just refused is not asked again at once.
                 sleep(SHARED_FOR).await;
             }
             drop(forget);
@@ -233,16 +234,19 @@ impl Pictures {
     async fn fetch(&self, lease: &Lease) -> Result<Frame, PictureError> {
         let stream = self.inner.gateway.look(lease).await?;
         let mut client = Client::introduce(stream, Sharing::Shared, Transfer::Compressed).await?;
-        let _turn = turn(&self.inner.fetching).await?;
+        let mut space = self.inner.room.take(size_of_pixels(client.size())).await?;
         client.full_picture().await?;
         let (width, height) = client.size();
         if width == 0 || height == 0 {
             return Err(PictureError::Broken("its screen is empty".to_owned()));
         }
+        let bytes = size_of_pixels((width, height));
+        self.inner.room.extend(&mut space, bytes)?;
         Ok(Frame {
             width,
             height,
             pixels: client.into_pixels(),
+            _space: space,
             taken_at: Timestamp::now(),
             files: tokio::sync::Mutex::default(),
         })
@@ -257,11 +261,14 @@ impl Pictures {
         let pixels = Arc::clone(frame);
         let pack = move || {
             let size = (pixels.width.into(), pixels.height.into());
-            Ok(Bytes::from(shape::encode(&pixels.pixels, size, shape)?))
+            shape::encode(&pixels.pixels, size, shape)
         };
         let file = aside(pack).await?;
-        if files.len() < FILES_MAX {
-            files.push((shape, file.clone()));
+        files.push((shape, file.clone()));
+        while files.len() > 1
+            && files.iter().map(|(_, file)| file.len()).sum::<usize>() > FILES_SIZE
+        {
+            files.remove(0);
         }
         Ok(file)
     }
@@ -282,11 +289,7 @@ impl Pictures {
 
     async fn write(&self, uid: &Uid, jpeg: &Bytes) -> Result<Timestamp, PictureError> {
         let (inner, uid, jpeg) = (Arc::clone(&self.inner), uid.clone(), jpeg.clone());
-        aside(move || {
-            let written = inner.album.keep(&uid, &jpeg);
-            written.map_err(|error| PictureError::Unpacked(error.to_string()))
-        })
-        .await
+        aside(move || Ok(inner.album.keep(&uid, &jpeg)?)).await
     }
 
     // Nothing panics half-way through a change of the map.
@@ -349,10 +352,28 @@ impl From<ClientError> for PictureError {
     }
 }
 
+impl From<png::EncodingError> for PictureError {
+    fn from(error: png::EncodingError) -> Self {
+        Self::Unpacked(error.to_string())
+    }
+}
+
+impl From<std::io::Error> for PictureError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Unpacked(error.to_string())
+    }
+}
+
 impl From<ImageError> for PictureError {
     fn from(error: ImageError) -> Self {
         Self::Unpacked(error.to_string())
     }
+}
+
+/// What the pixels of a screen take, in bytes.
+fn size_of_pixels((width, height): (u16, u16)) -> u32 {
+    // Without an overflow: no screen is larger than `rfb::client::AREA_MAX`.
+    4 * u32::from(width) * u32::from(height)
 }
 
 async fn turn(turns: &Semaphore) -> Result<SemaphorePermit<'_>, PictureError> {

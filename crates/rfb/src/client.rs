@@ -8,6 +8,7 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
+pub use crate::framebuffer::Pixels;
 use crate::framebuffer::{Area, Framebuffer};
 use crate::handshake::{self, HandshakeError};
 use crate::zrle::Zrle;
@@ -246,7 +247,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// The framebuffer, when nothing else is wanted any more.
-    pub fn into_pixels(self) -> Vec<u8> {
+    pub fn into_pixels(self) -> Pixels {
         self.frame.into_bytes()
     }
 

@@ -1,5 +1,9 @@
 //! The picture as far as it has arrived.
 
+use std::ops::Deref;
+
+use memmap2::MmapMut;
+
 use crate::client::{AREA_MAX, ClientError, DIMENSION_MAX};
 
 /// Blue, green, red, and whether the pixel was drawn: 255, or 0 for one that has not arrived.
@@ -24,7 +28,20 @@ pub(crate) struct Area {
 pub(crate) struct Framebuffer {
     width: u16,
     height: u16,
-    pixels: Vec<u8>,
+    pixels: Pixels,
+}
+
+/// Rows from the top, 4 bytes a pixel: blue, green, red, and 255. They go back to the operating system when they are
+/// dropped: an allocator would keep what many large screens have left behind.
+#[derive(Debug)]
+pub struct Pixels(MmapMut);
+
+impl Deref for Pixels {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl Framebuffer {
@@ -39,7 +56,7 @@ impl Framebuffer {
         Ok(Self {
             width,
             height,
-            pixels: vec![0; area as usize * size_of::<Pixel>()],
+            pixels: Pixels(MmapMut::map_anon(area as usize * size_of::<Pixel>())?),
         })
     }
 
@@ -51,7 +68,7 @@ impl Framebuffer {
         &self.pixels
     }
 
-    pub(crate) fn into_bytes(self) -> Vec<u8> {
+    pub(crate) fn into_bytes(self) -> Pixels {
         self.pixels
     }
 
@@ -79,6 +96,6 @@ impl Framebuffer {
         let line = usize::from(area.y) + usize::from(row);
         let start = line * usize::from(self.width) + usize::from(area.x);
         let end = start + usize::from(area.width);
-        &mut self.pixels[start * size_of::<Pixel>()..end * size_of::<Pixel>()]
+        &mut self.pixels.0[start * size_of::<Pixel>()..end * size_of::<Pixel>()]
     }
 }

@@ -1,15 +1,19 @@
 //! From pixels to a file of the kind and size that is asked for. All of it takes processor time: call it where it may.
 
-use std::io::Cursor;
+use std::io::{Cursor, Write};
 
+use bytes::Bytes;
 use image::codecs::jpeg::JpegEncoder;
-use image::codecs::png::{CompressionType, FilterType, PngEncoder};
-use image::{
-    ExtendedColorType, ImageBuffer, ImageEncoder, ImageError, ImageFormat, Rgba, imageops,
-};
+use image::{GenericImageView, ImageFormat, ImageReader, Rgb, imageops};
+
+use super::PictureError;
+use super::pages::Pages;
 
 /// Quality of JPEG files, 1 to 100: text stays legible.
 const QUALITY: u8 = 80;
+
+/// The length of the chunks that a PNG file's pixels are in, in bytes.
+const CHUNK_LEN: usize = 64 * 1024;
 
 /// The kind of a picture's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,43 +33,66 @@ pub struct Shape {
     pub width: Option<u32>,
 }
 
-/// Makes a file of pixels: rows from the top, 4 bytes each: blue, green, red, and one that does not count.
+/// A screen as the encoders look at it, pixel by pixel: no second one of its size is made.
+struct Screen<'a> {
+    /// Blue, green, red, and one byte that does not count.
+    pixels: &'a [[u8; 4]],
+    width: u32,
+    height: u32,
+}
+
+impl GenericImageView for Screen<'_> {
+    type Pixel = Rgb<u8>;
+
+    fn dimensions(&self) -> (u32, u32) {
+        (self.width, self.height)
+    }
+
+    fn get_pixel(&self, x: u32, y: u32) -> Rgb<u8> {
+        let [blue, green, red, _] = self.pixels[y as usize * self.width as usize + x as usize];
+        Rgb([red, green, blue])
+    }
+}
+
+/// Makes a file of pixels: rows from the top, 4 bytes each: blue, green, red, and one that does not count. Beside them
+/// there is never more in memory than the file and a few rows.
 pub(super) fn encode(
     pixels: &[u8],
     (width, height): (u32, u32),
     shape: Shape,
-) -> Result<Vec<u8>, ImageError> {
+) -> Result<Bytes, PictureError> {
     let (pixels, _) = pixels.as_chunks::<4>();
-    let opaque = |[blue, green, red, _]: [u8; 4]| [red, green, blue];
-    let Some((smaller, lower)) = scaled((width, height), shape.width) else {
-        let colours = pixels.iter().copied().map(opaque).collect::<Vec<_>>();
-        return write(colours.as_flattened(), (width, height), shape.format);
+    if pixels.len() < width as usize * height as usize {
+        return Err(PictureError::Unpacked("it has too few pixels".to_owned()));
+    }
+    let screen = Screen {
+        pixels,
+        width,
+        height,
     };
-    // The order of the colours does not matter to the scaling.
-    let whole = ImageBuffer::<Rgba<u8>, _>::from_raw(width, height, pixels.as_flattened());
-    let whole = whole.ok_or_else(too_few_pixels)?;
-    let small = imageops::thumbnail(&whole, smaller, lower);
-    let colours = small
-        .pixels()
-        .map(|pixel| opaque(pixel.0))
-        .collect::<Vec<_>>();
-    write(colours.as_flattened(), (smaller, lower), shape.format)
+    write_scaled(&screen, shape)
 }
 
 /// Makes another file of one that was kept, or gives it back as it is where that will do.
-pub(super) fn convert(jpeg: Vec<u8>, shape: Shape) -> Result<Vec<u8>, ImageError> {
-    let reader = image::ImageReader::with_format(Cursor::new(&jpeg), ImageFormat::Jpeg);
+pub(super) fn convert(jpeg: Vec<u8>, shape: Shape) -> Result<Bytes, PictureError> {
+    let reader = ImageReader::with_format(Cursor::new(&jpeg), ImageFormat::Jpeg);
     let size = reader.into_dimensions()?;
-    let small = scaled(size, shape.width);
-    if shape.format == Format::Jpeg && small.is_none() {
-        return Ok(jpeg);
+    if shape.format == Format::Jpeg && scaled(size, shape.width).is_none() {
+        return Ok(jpeg.into());
     }
     let whole = image::load_from_memory_with_format(&jpeg, ImageFormat::Jpeg)?.into_rgb8();
-    match small {
-        None => write(&whole, size, shape.format),
-        Some(size) => {
-            let small = imageops::thumbnail(&whole, size.0, size.1);
-            write(&small, size, shape.format)
+    write_scaled(&whole, shape)
+}
+
+fn write_scaled<I: GenericImageView<Pixel = Rgb<u8>>>(
+    image: &I,
+    shape: Shape,
+) -> Result<Bytes, PictureError> {
+    match scaled(image.dimensions(), shape.width) {
+        None => write(image, shape.format),
+        Some((width, height)) => {
+            let small = imageops::thumbnail(image, width, height);
+            write(&small, shape.format)
         }
     }
 }
@@ -77,29 +104,43 @@ fn scaled((width, height): (u32, u32), most: Option<u32>) -> Option<(u32, u32)> 
     Some((smaller, u32::try_from(lower).unwrap_or(height).max(1)))
 }
 
-fn write(
-    colours: &[u8],
-    (width, height): (u32, u32),
+fn write<I: GenericImageView<Pixel = Rgb<u8>>>(
+    image: &I,
     format: Format,
-) -> Result<Vec<u8>, ImageError> {
-    let mut file = Vec::new();
-    let colour = ExtendedColorType::Rgb8;
+) -> Result<Bytes, PictureError> {
+    let mut file = Pages::new()?;
     match format {
-        Format::Png => {
-            PngEncoder::new_with_quality(&mut file, CompressionType::Fast, FilterType::Adaptive)
-                .write_image(colours, width, height, colour)?
+        Format::Png => write_png(image, &mut file)?,
+        Format::Jpeg => {
+            JpegEncoder::new_with_quality(&mut file, QUALITY).encode_image(image)?;
         }
-        Format::Jpeg => JpegEncoder::new_with_quality(&mut file, QUALITY)
-            .write_image(colours, width, height, colour)?,
     }
-    Ok(file)
+    Ok(file.into_bytes())
 }
 
-fn too_few_pixels() -> ImageError {
-    use image::error::{ParameterError, ParameterErrorKind};
-    ImageError::Parameter(ParameterError::from_kind(
-        ParameterErrorKind::DimensionMismatch,
-    ))
+/// Row by row, which the encoder of `image` does not.
+fn write_png<I: GenericImageView<Pixel = Rgb<u8>>>(
+    image: &I,
+    file: &mut Pages,
+) -> Result<(), png::EncodingError> {
+    let (width, height) = image.dimensions();
+    let mut encoder = png::Encoder::new(file, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_compression(png::Compression::Fast);
+    encoder.set_filter(png::Filter::Adaptive);
+    let mut writer = encoder.write_header()?;
+    let mut rows = writer.stream_writer_with_size(CHUNK_LEN)?;
+    let mut row = Vec::with_capacity(width as usize * 3);
+    for y in 0..height {
+        row.clear();
+        for x in 0..width {
+            row.extend_from_slice(&image.get_pixel(x, y).0);
+        }
+        rows.write_all(&row)?;
+    }
+    rows.finish()?;
+    writer.finish()
 }
 
 #[cfg(test)]
@@ -179,6 +220,7 @@ mod tests {
         let pixels = BLUE_GREEN_RED.repeat(64 * 48);
         let jpeg = encode(&pixels, (64, 48), shape(Format::Jpeg, None)).unwrap();
         assert!(jpeg.starts_with(b"\xff\xd8"));
+        let jpeg = jpeg.to_vec();
         let same = convert(jpeg.clone(), shape(Format::Jpeg, Some(64))).unwrap();
         assert!(same == jpeg, "nothing is lost by packing it again");
         for (wanted, size) in [

@@ -185,7 +185,7 @@ async fn a_screen_may_change_its_size_in_the_middle() {
     .concat();
     let client = picture(&input).await.unwrap();
     assert_eq!(client.size(), (2, 2));
-    assert_eq!(client.into_pixels(), [1, 1, 1, 255].repeat(4));
+    assert_eq!(client.into_pixels()[..], [1, 1, 1, 255].repeat(4));
 }
 
 #[tokio::test]
