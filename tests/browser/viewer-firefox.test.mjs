@@ -8,6 +8,7 @@ import { openViewer } from "../support/viewer.mjs";
 import { until } from "../support/wait.mjs";
 
 const blue = { name: "1060c0", colour: [0x10, 0x60, 0xc0] };
+const white = [255, 255, 255];
 
 describe("the viewer of Firefox", () => {
   let service, browser, site;
@@ -36,6 +37,13 @@ describe("the viewer of Firefox", () => {
     await viewer.page.keyboard.press("Control+a");
     await viewer.page.keyboard.press("Delete");
     return viewer;
+  }
+
+  /** Waits until the page's field is where it is in a window of that size, from 35 to 65 % of each side below the window's bars. */
+  async function hasField(viewer, width, height) {
+    for (const [place, colour] of [[0.33, blue.colour], [0.37, white], [0.63, white], [0.67, blue.colour]]) {
+      await viewer.pixel(Math.round(width * place), Math.round(height / 2), colour);
+    }
   }
 
   const copied = (viewer) => viewer.page.evaluate(() => navigator.clipboard.readText());
@@ -84,6 +92,24 @@ describe("the viewer of Firefox", () => {
     await viewer.page.keyboard.press("Control+c");
     await viewer.tool("clipboard");
     await until("the panel has it", async () => (await viewer.page.inputValue("#clipboard-from")) === "from the panel, ✓");
+    await viewer.assertClean();
+  });
+
+  it("has all pixels of a screen with small ones, and draws as much larger", async () => {
+    site.forget();
+    const viewer = await openViewer(browser, `${service.api}/view/reader`, { deviceScaleFactor: 2 });
+    await viewer.live();
+    await viewer.sized(2048, 1280);
+    // Firefox itself says how wide its page is, in CSS pixels of its own.
+    await site.report("a page 1024 wide", ({ width }) => width === 1024);
+    await hasField(viewer, 2048, 1280);
+    await viewer.screenshot("viewer-firefox-sharp");
+    await viewer.tool("display");
+    await viewer.page.getByLabel("Use every pixel of this screen").uncheck();
+    await viewer.page.keyboard.press("Escape");
+    await viewer.sized(1024, 640);
+    await hasField(viewer, 1024, 640);
+    await viewer.screenshot("viewer-firefox-coarse");
     await viewer.assertClean();
   });
 });
