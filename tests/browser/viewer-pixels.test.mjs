@@ -120,6 +120,23 @@ describe("the screen's own pixels", () => {
     assert.deepEqual(await shownSize(viewer), [800, 500]);
   });
 
+  it("are offered on a telephone in every language, light and dark", async () => {
+    for (const [locale, colorScheme] of [["en-GB", "light"], ["de-DE", "dark"], ["ja-JP", "light"]]) {
+      const telephone = { width: 360, height: 640, deviceScaleFactor: 3, locale, colorScheme, reducedMotion: "reduce" };
+      const { viewer } = await open("telephone", { query: "?resize=remote", ...telephone });
+      await viewer.sized(1080, 1920);
+      await viewer.tool("display");
+      await viewer.page.waitForSelector('.panel input[type="checkbox"]');
+      const beyond = await viewer.page.locator(".panel *").evaluateAll((all) =>
+        all.filter((one) => one.getBoundingClientRect().right > innerWidth).length,
+      );
+      assert.equal(beyond, 0);
+      await viewer.assertClean();
+      await viewer.screenshot(`viewer-pixels-${locale}`);
+      await viewer.close();
+    }
+  });
+
   it("are not asked for by whoever only watches, nor of a desktop that cannot draw larger", async () => {
     const watcher = await open("watched", { query: "?view_only=true" });
     await watcher.says(undefined);
