@@ -4,6 +4,7 @@ import { after, afterEach, before, describe, it } from "node:test";
 
 import { closePages, startBrowser } from "../support/browser.mjs";
 import { fits, openConsole, picture, seriousFindings, tabTo } from "../support/console.mjs";
+import { containers, docker } from "../support/docker.mjs";
 import { startProxy } from "../support/proxy.mjs";
 import { startService } from "../support/service.mjs";
 import { ConsoleViewer } from "../support/viewer.mjs";
@@ -63,6 +64,12 @@ title = "A flag"
 [app.options.env.PAGES]
 type = "urls"
 title = "Pages"
+
+[app.options.env.TZ]
+type = "timezone"
+
+[app.options.env.LANG]
+type = "language"
 
 [app.elsewhere]
 title = "Elsewhere"
@@ -180,6 +187,19 @@ describe("the launcher", () => {
     const { body } = await service.call("GET", `/api/vm/${uidOf(page)}`);
     assert.deepEqual([body.app, body.status], ["options", "ready"]);
     assert.deepEqual(page.complaints, []);
+  });
+
+  it("tells a new desktop the browser's time zone and language", async () => {
+    const page = await openConsole(browser, service.api, "/", { locale: "pt-BR", timezoneId: "Asia/Tokyo" });
+    await page.getByRole("button", { name: "Start Options" }).click();
+    const dialog = page.getByRole("dialog", { name: "Options" });
+    await dialog.getByRole("textbox", { name: "A number" }).fill("5");
+    await dialog.getByRole("button", { name: "Start" }).click();
+    await page.waitForURL(/\/view\//);
+    const { body } = await service.call("GET", `/api/vm/${uidOf(page)}`);
+    assert.equal(body.status, "ready");
+    const [name] = await containers(`${service.name}-${uidOf(page)}`);
+    assert.equal((await docker("exec", name, "sh", "-c", "date +%Z && echo $LANG")).trim(), "JST\npt_BR.UTF-8");
   });
 
   it("closes a dialog with Escape, and gives the focus back", async () => {

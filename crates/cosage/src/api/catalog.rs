@@ -31,8 +31,8 @@ pub(super) struct AppBody {
     aliases: Vec<String>,
     /// Its streams by name.
     streams: Vec<String>,
-    /// What `env` may hold, by name: `type` (`text`, `integer`, `boolean`, `choice`, `url`,
-    /// `urls`) with its bounds, `title`, `default` and `required`.
+    /// What `env` may hold, by name: `type` (`text`, `integer`, `boolean`, `choice`, `url`, `urls`,
+    /// `host`, `timezone`, `language`) with its bounds or options, `title`, `default` and `required`.
     #[schema(value_type = BTreeMap<String, Object>)]
     env: BTreeMap<String, Variable>,
     /// Whether its desktops have a home that outlives their containers.
