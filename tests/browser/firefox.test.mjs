@@ -83,6 +83,31 @@ describe("Firefox in noVNC", () => {
     await viewer.close();
   });
 
+  it("takes and gives a long text", async () => {
+    const long = "0123456789é".repeat(27_000);
+    const { url } = await service.open(uid, {});
+    const viewer = await view(browser, service.streams + url);
+    await select(viewer, 2, second);
+    await viewer.click(512, 400);
+    await viewer.page.evaluate((text) => window.viewer.rfb.clipboardPasteFrom(text), long);
+    // Firefox gives up on a clipboard that takes a second to come, as it may on a busy machine. The next time it is there.
+    await until("the text is pasted", async () => {
+      await viewer.page.keyboard.press("Control+a");
+      await viewer.page.keyboard.press("Control+v");
+      return site.report("the long text", ({ text }) => text === long, 10);
+    }, 60);
+    await viewer.page.keyboard.type("!");
+    await site.report("its end", ({ text }) => text === `${long}!`);
+    await viewer.page.keyboard.press("Control+a");
+    await viewer.page.keyboard.press("Control+c");
+    await viewer.until(
+      "the copied text",
+      (expected) => window.viewer.events.some(({ name, text }) => name === "clipboard" && text === expected),
+      `${long}!`,
+    );
+    await viewer.close();
+  });
+
   it("stays maximised through odd sizes", async () => {
     const { url } = await service.open(uid, {});
     const viewer = await view(browser, service.streams + url, { width: 911, height: 601 });
