@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rfb::client::AREA_MAX;
 use serde::Serialize;
 
 use crate::engine::{Limits, PullPolicy, Sandbox, StreamSpec};
@@ -51,9 +52,28 @@ pub struct App {
     pub environment: BTreeMap<String, Variable>,
     /// When it is given up or stopped.
     pub timers: Timers,
+    /// The largest screen its viewers may ask for, in pixels, where the catalogue says.
+    pub max_size: Option<(u16, u16)>,
 }
 
+/// Bytes of a container's memory that a pixel of its screen is reckoned at. Xtigervnc was measured at 8 to 10.5 bytes a
+/// pixel; the application draws into buffers of its own, and half of the memory is left for everything else.
+const MEMORY_PER_PIXEL: u64 = 32;
+
 impl App {
+    /// How many pixels its screen may have: as many as `max_size`, or as its memory carries; at most what pictures can be
+    /// taken of.
+    pub fn area_max(&self) -> u32 {
+        let carried = match (&self.max_size, &self.source) {
+            (Some((width, height)), _) => u32::from(*width) * u32::from(*height),
+            (None, Source::Container(source)) => source.limits.memory.map_or(AREA_MAX, |memory| {
+                u32::try_from(memory / MEMORY_PER_PIXEL).unwrap_or(AREA_MAX)
+            }),
+            (None, Source::Remote { .. }) => AREA_MAX,
+        };
+        carried.min(AREA_MAX)
+    }
+
     /// Whether its desktops have a volume that outlives their containers.
     pub fn has_home(&self) -> bool {
         match &self.source {

@@ -10,9 +10,12 @@ mod dial;
 mod ending;
 mod filter;
 pub mod frame;
+mod held;
 mod passthrough;
 pub mod probe;
+mod registry;
 mod relay;
+mod screen;
 mod socket;
 mod upgrade;
 mod wishes;
@@ -37,6 +40,7 @@ use self::filter::Filter;
 use self::frame::Tracker;
 use self::passthrough::Agreed;
 use self::relay::{Framing, Relay, Start};
+use self::screen::Screens;
 use self::socket::{ClientSocket, Parts};
 use self::upgrade::{Pending, UpgradeError};
 use crate::desktop::Uid;
@@ -80,6 +84,7 @@ pub struct Gateway {
     pool: Pool,
     counters: Arc<Counters>,
     turns: Turns,
+    screens: Screens,
     feeds: Feeds,
     relays: TaskTracker,
 }
@@ -111,6 +116,7 @@ impl Gateway {
             pool: Pool::default(),
             counters: Arc::default(),
             turns: Turns::default(),
+            screens: Screens::default(),
             feeds: Feeds::default(),
             relays: TaskTracker::new(),
         }
@@ -127,24 +133,24 @@ impl Gateway {
     pub async fn connect(&self, upgrade: Upgrade, lease: Lease) -> Result<Response, Ended> {
         let gateway = self.clone();
         match lease.endpoint().protocol {
-            Protocol::Rfb | Protocol::Tcp | Protocol::Display => {
-                let (response, pending) = upgrade.accept();
-                self.relays
-                    .spawn(async move { gateway.terminate(pending, lease).await });
-                Ok(response)
-            }
-            // Its frames pass through untouched, so nothing could be kept out of them.
-            Protocol::Websocket
+            // What is in it is not understood, so nothing could be kept out of it.
+            Protocol::Websocket | Protocol::Tcp
                 if lease.endpoint().presence == Presence::Viewer
                     && !lease.standing().rights().are_full() =>
             {
                 Ok(Refusal::new(
                     StatusCode::CONFLICT,
                     "role_unsupported",
-                    "this app's image serves WebSockets itself, so nobody can be held to looking on; only who may do \
-                     everything can connect",
+                    "viewers of this app cannot be held to the role 'view', because its stream is not of the protocol \
+                     'rfb'; only viewers who may do everything can connect",
                 )
                 .into_response())
+            }
+            Protocol::Rfb | Protocol::Tcp | Protocol::Display => {
+                let (response, pending) = upgrade.accept();
+                self.relays
+                    .spawn(async move { gateway.terminate(pending, lease).await });
+                Ok(response)
             }
             Protocol::Webm => {
                 let (response, pending) = upgrade.accept();
@@ -311,7 +317,13 @@ impl Gateway {
         lease: &Lease,
     ) -> Start {
         Start {
-            filter: Filter::new(lease.endpoint(), Arc::clone(lease.standing())),
+            filter: Filter::new(
+                lease.endpoint(),
+                Arc::clone(lease.standing()),
+                self.screens
+                    .sit(&lease.instance().uid, Arc::clone(lease.standing())),
+                lease.area_max(),
+            ),
             updates: (lease.endpoint().protocol == Protocol::Rfb).then(Box::default),
             client,
             upstream,

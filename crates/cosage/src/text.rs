@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rfb::client::{AREA_MAX, DIMENSION_MAX};
+
 /// The longest span of time a setting can have: ten years. Everything below fits every clock and
 /// counter that it is handed on to.
 pub const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -47,6 +49,29 @@ pub fn parse_bytes(text: &str) -> Result<u64, Malformed> {
         };
         Malformed(format!(
             "'{}' is not a size; write a whole number and KiB, MiB, GiB or TiB, such as \"{example}\"",
+            excerpt(text)
+        ))
+    })
+}
+
+/// Reads the size of a screen in pixels, such as `3840x2160`.
+///
+/// # Errors
+/// It is not one, or larger than any of which a picture can be taken: 16384 a side, and 8192 by 4320 in all.
+pub fn parse_screen_size(text: &str) -> Result<(u16, u16), Malformed> {
+    let side = |digits: &str| {
+        let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+        let side = digits.parse::<u16>().ok().filter(|_| plain)?;
+        (1..=DIMENSION_MAX).contains(&side).then_some(side)
+    };
+    let size = text
+        .split_once('x')
+        .and_then(|(width, height)| Some((side(width)?, side(height)?)))
+        .filter(|(width, height)| u32::from(*width) * u32::from(*height) <= AREA_MAX);
+    size.ok_or_else(|| {
+        Malformed(format!(
+            "'{}' is not the size of a screen; write width and height in pixels, such as \"3840x2160\", with at most 16384 \
+             a side and as many pixels as 8192x4320",
             excerpt(text)
         ))
     })
@@ -184,6 +209,38 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn screens_have_a_width_and_a_height_within_what_pictures_can_be_taken_of() {
+        for (text, size) in [
+            ("3840x2160", (3840, 2160)),
+            ("1x1", (1, 1)),
+            ("8192x4320", (8192, 4320)),
+            ("2160x16384", (2160, 16384)),
+        ] {
+            assert_eq!(parse_screen_size(text), Ok(size));
+        }
+        for wrong in [
+            "",
+            "x",
+            "3840",
+            "3840x",
+            "3840X2160",
+            "3840 x 2160",
+            "+1x1",
+            "0x1",
+            "1x0",
+            "16385x1",
+            "8192x4321",
+            "1x1x1",
+            "99999999999x1",
+        ] {
+            let Err(Malformed(message)) = parse_screen_size(wrong) else {
+                panic!("{wrong} was taken")
+            };
+            assert!(message.contains("\"3840x2160\""), "{message}");
+        }
+    }
 
     #[test]
     fn sizes_are_whole_binary_numbers() {

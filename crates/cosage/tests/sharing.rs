@@ -21,6 +21,7 @@ use tokio_websockets::{CloseCode, Message};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 const KEY: [u8; 8] = [4, 1, 0, 0, 0, 0, 0, 0x61];
+const KEY_UP: [u8; 8] = [4, 0, 0, 0, 0, 0, 0, 0x61];
 const POINTER: [u8; 6] = [5, 1, 0, 1, 0, 2];
 const CUT_TEXT: [u8; 11] = [6, 0, 0, 0, 0, 0, 0, 3, b'a', b'b', b'c'];
 const CLIPBOARD_OFFER: [u8; 12] = [6, 0, 0, 0, 0xff, 0xff, 0xff, 0xfc, 8, 0, 0, 1];
@@ -222,7 +223,10 @@ async fn of_thirty_viewers_none_does_what_it_may_not() {
         if number % 3 == 2 {
             assert_eq!(rest, [Kind::FramebufferUpdateRequest], "viewer {number}");
         } else {
-            assert_eq!(rest.len(), 2 * FORBIDDEN.len() + 1, "viewer {number}");
+            // Of sizes that are asked for one after the other, the last one may be enough.
+            let resizes = rest.iter().filter(|kind| **kind == Kind::SetDesktopSize);
+            let others = rest.len() - resizes.count();
+            assert_eq!(others, 2 * (FORBIDDEN.len() - 1) + 1, "viewer {number}");
         }
     }
 }
@@ -250,7 +254,12 @@ async fn a_role_is_switched_while_its_viewer_is_connected() {
     let reply = patch(&service, &path, json!({ "role": "view" })).await;
     assert_eq!(reply.json["role"], "view");
     assert_eq!(reply.json["clipboard"], "out");
+    // The rest of it passes, and behind it the key is let go in the viewer's stead.
     viewer.send(&[&CUT_TEXT[10..], &KEY, &FENCE].concat()).await;
+    let released = |recording: &Vec<u8>| recording.ends_with(&KEY_UP);
+    while !world.control().recorded().first().is_some_and(released) {
+        tokio::task::yield_now().await;
+    }
     viewer.picture().await;
 
     let reply = patch(
@@ -268,6 +277,7 @@ async fn a_role_is_switched_while_its_viewer_is_connected() {
             Kind::KeyEvent,
             Kind::ClientCutText,
             Kind::ClientFence,
+            Kind::KeyEvent,
             Kind::FramebufferUpdateRequest,
             Kind::PointerEvent,
             Kind::FramebufferUpdateRequest,

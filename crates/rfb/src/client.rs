@@ -19,7 +19,7 @@ pub const DIMENSION_MAX: u16 = 16_384;
 /// The largest screen that is believed, in pixels: 8K, which takes 142 MB.
 pub const AREA_MAX: u32 = 8192 * 4320;
 
-/// The longest name or clipboard text that is believed, in bytes.
+/// The longest name that is believed, and the most of a clipboard text that is kept, in bytes.
 pub const TEXT_MAX_LEN: u32 = 1 << 20;
 
 /// Encodings (RFC 6143, 7.7; rfbproto for the last one).
@@ -102,7 +102,7 @@ pub enum Message {
     Update(Vec<Rectangle>),
     /// It rang.
     Bell,
-    /// Something was copied (Latin-1 bytes).
+    /// Something was copied (Latin-1 bytes): its first [`TEXT_MAX_LEN`] bytes.
     CutText(Vec<u8>),
 }
 
@@ -132,6 +132,18 @@ pub enum Rectangle {
         /// 1 prohibited, 2 out of resources, 3 invalid layout.
         status: u16,
     },
+}
+
+/// Why a screen keeps its size (rfbproto, ExtendedDesktopSize).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum ResizeStatus {
+    /// The client may not ask for it.
+    Prohibited = 1,
+    /// There is not enough for it.
+    OutOfResources = 2,
+    /// No screen, or one that lies outside.
+    InvalidLayout = 3,
 }
 
 /// `ServerInit` (RFC 6143, 7.3.2), without the pixel format.
@@ -343,7 +355,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             2 => Ok(Message::Bell),
             3 => {
                 self.stream.read_exact(&mut [0; 3]).await?;
-                Ok(Message::CutText(text(&mut self.stream).await?))
+                Ok(Message::CutText(copied(&mut self.stream).await?))
             }
             other => Err(ClientError::Unexpected(format!("message type {other}"))),
         }
@@ -500,11 +512,63 @@ pub fn size_update((width, height): (u16, u16)) -> [u8; 16] {
     [0, 0, 0, 1, 0, 0, 0, 0, a, b, c, d, e, f, g, h]
 }
 
+/// A server's word that it does not give the screen another size: `FramebufferUpdate` with a single rectangle of
+/// [`EXTENDED_DESKTOP_SIZE`], whose x is 1 for the viewer's own request and whose y is the status (rfbproto). The size and
+/// the layout, which has 16 bytes for each screen, are those that the screen keeps.
+pub fn resize_refused(status: ResizeStatus, (width, height): (u16, u16), layout: &[u8]) -> Vec<u8> {
+    let single;
+    let layout = if layout.is_empty() {
+        single = screen((width, height));
+        &single[..]
+    } else {
+        layout
+    };
+    let mut message = vec![0, 0, 0, 1, 0, 1];
+    message.extend((status as u16).to_be_bytes());
+    message.extend(width.to_be_bytes());
+    message.extend(height.to_be_bytes());
+    message.extend(EXTENDED_DESKTOP_SIZE.to_be_bytes());
+    message.extend([(layout.len() / 16) as u8, 0, 0, 0]);
+    message.extend(layout);
+    message
+}
+
+/// `SetDesktopSize` (rfbproto) for a screen of that width and height with this layout, which has 16 bytes for each screen.
+pub fn set_desktop_size((width, height): (u16, u16), layout: &[u8]) -> Vec<u8> {
+    let mut message = vec![251, 0];
+    message.extend(width.to_be_bytes());
+    message.extend(height.to_be_bytes());
+    message.extend([(layout.len() / 16) as u8, 0]);
+    message.extend(layout);
+    message
+}
+
+/// One screen that fills a size.
+fn screen((width, height): (u16, u16)) -> [u8; 16] {
+    let [a, b] = width.to_be_bytes();
+    let [c, d] = height.to_be_bytes();
+    [0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d, 0, 0, 0, 0]
+}
+
 /// `EnableContinuousUpdates` (rfbproto) for a whole screen of that width and height.
 pub fn continuous_updates((width, height): (u16, u16)) -> [u8; 10] {
     let [a, b] = width.to_be_bytes();
     let [c, d] = height.to_be_bytes();
     [150, 1, 0, 0, 0, 0, a, b, c, d]
+}
+
+/// A text that was copied. People copy texts of any length, so what is too much is passed over.
+async fn copied<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Vec<u8>, ClientError> {
+    let len = stream.read_u32().await?;
+    let kept = len.min(TEXT_MAX_LEN);
+    let mut text = vec![0; kept as usize];
+    stream.read_exact(&mut text).await?;
+    let mut rest = stream.take((len - kept).into());
+    let passed_over = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;
+    if passed_over < (len - kept).into() {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+    }
+    Ok(text)
 }
 
 async fn text<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Vec<u8>, ClientError> {

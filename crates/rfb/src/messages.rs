@@ -1,11 +1,12 @@
 //! The messages of a client after the handshake (RFC 6143, 7.5, and rfbproto's extensions), as a stream: where each
-//! begins, what it is and where it ends. A message's body is never gathered, so a text may be of any length.
+//! begins, what it is and where it ends. A message of a fixed length is told once it is whole; the body of any other one is
+//! never gathered, so a text may be of any length.
 //!
 //! A stream of RFB has no marks between messages: whoever does not know one message's length knows nothing of what
 //! follows. So a message of an unknown type is an error and not something to pass over.
 
-/// The most bytes of a message that are needed to know what it is and where it ends.
-pub const HEAD_MAX_LEN: usize = 12;
+/// The longest head in bytes: the longest message of a fixed length, `SetPixelFormat`.
+pub const HEAD_MAX_LEN: usize = 20;
 
 /// The longest payload of a `ClientFence` in bytes (rfbproto).
 pub const FENCE_MAX_LEN: u8 = 64;
@@ -112,7 +113,8 @@ pub enum MessageError {
 pub enum Part {
     /// The beginning of a message that cannot be told yet: there was no more input.
     Beginning,
-    /// All that was missing of a message's head, which is of this kind. Its body, if it has one, follows.
+    /// All that was missing of a message's head, which is of this kind. Its body, if it has one, follows. A message of a
+    /// fixed length is all head.
     Head(Kind),
     /// Bytes of the body of the message that was told last.
     Body,
@@ -144,6 +146,11 @@ impl Messages {
     /// The bytes of a head that is not complete yet.
     pub fn beginning(&self) -> &[u8] {
         &self.head[..usize::from(self.gathered)]
+    }
+
+    /// Whether part of a body is still to come.
+    pub fn in_body(&self) -> bool {
+        self.remaining > 0
     }
 
     /// Whether all messages so far are whole.
@@ -207,22 +214,26 @@ impl Messages {
     /// What the message is that begins with these bytes; `None` when they are too few.
     fn tell(&self, bytes: &[u8]) -> Result<Option<Head>, MessageError> {
         let head = |kind, len: usize, body: u32| Ok(Some(Head { kind, len, body }));
+        let whole = |kind, len: usize| {
+            let head = Head { kind, len, body: 0 };
+            Ok((bytes.len() >= len).then_some(head))
+        };
         match *bytes {
             [] => Ok(None),
-            [FRAMEBUFFER_UPDATE_REQUEST, ..] => head(Kind::FramebufferUpdateRequest, 1, 9),
+            [FRAMEBUFFER_UPDATE_REQUEST, ..] => whole(Kind::FramebufferUpdateRequest, 10),
             [POINTER_EVENT] => Ok(None),
             [POINTER_EVENT, buttons, ..] => {
                 if self.extended_mouse_buttons && buttons & EXTENDED_MARKER != 0 {
-                    head(Kind::ExtendedPointerEvent, 2, 5)
+                    whole(Kind::ExtendedPointerEvent, 7)
                 } else {
-                    head(Kind::PointerEvent, 2, 4)
+                    whole(Kind::PointerEvent, 6)
                 }
             }
-            [KEY_EVENT, ..] => head(Kind::KeyEvent, 1, 7),
-            [QEMU, QEMU_EXTENDED_KEY_EVENT, ..] => head(Kind::QemuKeyEvent, 2, 10),
+            [KEY_EVENT, ..] => whole(Kind::KeyEvent, 8),
+            [QEMU, QEMU_EXTENDED_KEY_EVENT, ..] => whole(Kind::QemuKeyEvent, 12),
             [QEMU, QEMU_AUDIO, high, low, ..] => match u16::from_be_bytes([high, low]) {
-                QEMU_AUDIO_ENABLE | QEMU_AUDIO_DISABLE => head(Kind::QemuAudio, 4, 0),
-                QEMU_AUDIO_SET_FORMAT => head(Kind::QemuAudio, 4, 6),
+                QEMU_AUDIO_ENABLE | QEMU_AUDIO_DISABLE => whole(Kind::QemuAudio, 4),
+                QEMU_AUDIO_SET_FORMAT => whole(Kind::QemuAudio, 10),
                 operation => Err(MessageError::UnknownAudioOperation(operation)),
             },
             [QEMU] | [QEMU, QEMU_AUDIO, ..] => Ok(None),
@@ -266,9 +277,9 @@ impl Messages {
                 CLIENT_CUT_TEXT | CLIENT_FENCE | SET_ENCODINGS | SET_DESKTOP_SIZE | GII,
                 ..,
             ] => Ok(None),
-            [SET_PIXEL_FORMAT, ..] => head(Kind::SetPixelFormat, 1, 19),
-            [ENABLE_CONTINUOUS_UPDATES, ..] => head(Kind::EnableContinuousUpdates, 1, 9),
-            [XVP, ..] => head(Kind::Xvp, 1, 3),
+            [SET_PIXEL_FORMAT, ..] => whole(Kind::SetPixelFormat, 20),
+            [ENABLE_CONTINUOUS_UPDATES, ..] => whole(Kind::EnableContinuousUpdates, 10),
+            [XVP, ..] => whole(Kind::Xvp, 4),
             [other, ..] => Err(MessageError::UnknownType(other)),
         }
     }

@@ -55,6 +55,9 @@ const FILTER_GRADIENT: u8 = 2;
 /// Shorter data is not compressed, and has no length in front of it.
 const TIGHT_UNCOMPRESSED: u64 = 12;
 
+/// A screen of a layout: id, position, size and flags (rfbproto, ExtendedDesktopSize).
+const SCREEN_LEN: usize = 16;
+
 /// How long the head of a zlib stream is, in bytes (RFC 1950, 2.2).
 const ZLIB_HEAD_LEN: u8 = 2;
 
@@ -77,8 +80,13 @@ pub struct Updates {
     pixel_format: [u8; PIXEL_FORMAT_LEN],
     /// Something was sent that only goes on with what the same server keeps in mind.
     entangled: bool,
-    /// A `SetDesktopSize` of the viewer was answered, and nobody has asked for that yet.
-    resize_answered: bool,
+    /// The status with which a `SetDesktopSize` of the viewer was answered, until it is taken.
+    resize_answer: Option<u16>,
+    /// How many screens of the layout are still to come, and whether they are the layout that counts.
+    screens: u8,
+    layout_counts: bool,
+    /// The screens, as an `ExtendedDesktopSize` lists them; empty while the server told none.
+    layout: Vec<u8>,
     /// Tight's zlib streams.
     streams: [Stream; 4],
     /// Which of them the data belongs to whose length is read, where it is compressed with one.
@@ -112,6 +120,7 @@ enum Place {
     /// The length of Zlib's or ZRLE's data, or of a name.
     Length,
     Screens,
+    Screen,
     VmwareCursor,
     TightControl,
     TightFilter,
@@ -152,7 +161,10 @@ impl Default for Updates {
             size: (0, 0),
             pixel_format: [0; PIXEL_FORMAT_LEN],
             entangled: false,
-            resize_answered: false,
+            resize_answer: None,
+            screens: 0,
+            layout_counts: false,
+            layout: Vec::new(),
             streams: [Stream::New; 4],
             stream: None,
             owed: 0,
@@ -197,7 +209,17 @@ impl Updates {
     /// Whether everything so far is whole, and another server could go on from here: the pictures so far were not of
     /// a kind that only the same one can continue.
     pub fn can_be_succeeded(&self) -> bool {
-        self.place == Place::Message && self.body == 0 && self.left_out == 0 && !self.entangled
+        self.at_boundary() && !self.entangled
+    }
+
+    /// Whether everything so far is whole, so that another message may be put in here.
+    pub fn at_boundary(&self) -> bool {
+        self.place == Place::Message && self.body == 0 && self.left_out == 0
+    }
+
+    /// Whether nothing is known any more of where messages begin.
+    pub fn is_lost(&self) -> bool {
+        self.place == Place::Lost
     }
 
     /// What comes next is another server's, after its `ServerInit`.
@@ -219,9 +241,16 @@ impl Updates {
         self.place == Place::Lost && (self.owed > 0 || self.streams.contains(&Stream::Succeeded))
     }
 
-    /// Whether a `SetDesktopSize` of the viewer was answered since this was asked last.
-    pub fn take_resize_answer(&mut self) -> bool {
-        std::mem::take(&mut self.resize_answered)
+    /// The status with which a `SetDesktopSize` of the viewer was answered since this was asked last: 0, or why it was
+    /// refused (rfbproto, ExtendedDesktopSize).
+    pub fn take_resize_answer(&mut self) -> Option<u16> {
+        self.resize_answer.take()
+    }
+
+    /// The screens in 16 bytes each, as `ExtendedDesktopSize` and `SetDesktopSize` list them (rfbproto); empty while the
+    /// server told none.
+    pub fn layout(&self) -> &[u8] {
+        &self.layout
     }
 
     /// Width and height of the screen in pixels, as far as the viewer was told; 0 by 0 before `ServerInit`.
@@ -299,7 +328,19 @@ impl Updates {
                 self.encoded(u32_at(8).cast_signed(), u16_at(0), u16_at(2));
             }
             Place::Length => self.next_rectangle(u32_at(0).into()),
-            Place::Screens => self.next_rectangle(16 * u64::from(head[0])),
+            Place::Screens => {
+                self.screens = head[0];
+                if self.layout_counts {
+                    self.layout.clear();
+                }
+                self.next_screen();
+            }
+            Place::Screen => {
+                if self.layout_counts {
+                    self.layout.extend_from_slice(&head[..SCREEN_LEN]);
+                }
+                self.next_screen();
+            }
             Place::VmwareCursor => match head[0] {
                 0 => self.next_rectangle(2 * self.pixel() * self.rectangle.area()),
                 1 => self.next_rectangle(4 * self.rectangle.area()),
@@ -357,8 +398,11 @@ impl Updates {
             }
             EXTENDED_DESKTOP_SIZE => {
                 // x is who asked for the change (1 is this viewer), and y is 0 unless that was refused.
-                self.resize_answered |= x == 1;
-                if x != 1 || y == 0 {
+                if x == 1 {
+                    self.resize_answer = Some(y);
+                }
+                self.layout_counts = x != 1 || y == 0;
+                if self.layout_counts {
                     self.size = (self.rectangle.width, self.rectangle.height);
                 }
                 self.await_head(Place::Screens, 4);
@@ -436,6 +480,16 @@ impl Updates {
             }
         }
         self.next_rectangle(len);
+    }
+
+    fn next_screen(&mut self) {
+        match self.screens.checked_sub(1) {
+            None => self.next_rectangle(0),
+            Some(left) => {
+                self.screens = left;
+                self.await_head(Place::Screen, SCREEN_LEN as u8);
+            }
+        }
     }
 
     fn await_head(&mut self, place: Place, wanted: u8) {

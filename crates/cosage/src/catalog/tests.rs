@@ -909,3 +909,26 @@ fn icons_are_part_of_the_catalogue_or_files_beside_it() {
         assert!(app.icon.is_some(), "{} has no icon", app.name);
     }
 }
+
+#[test]
+fn a_screen_is_bounded_by_what_the_catalogue_or_the_memory_says() {
+    let area = |lines: &str| {
+        let catalog = parse(&one_with(lines)).expect("a good catalogue");
+        catalog.app("one").expect("the app").area_max()
+    };
+    let most = 8192 * 4320;
+    assert_eq!(area(""), most);
+    assert_eq!(area("memory = \"256MiB\""), (256 << 20) / 32);
+    assert_eq!(area("memory = \"16GiB\""), most);
+    assert_eq!(area("memory = \"1TiB\""), most);
+    assert_eq!(
+        area("memory = \"256MiB\"\nmax_size = \"1920x1080\""),
+        1920 * 1080
+    );
+    // Every desktop of the built-in apps has room for a screen of 4K.
+    for app in built_in().apps.values() {
+        assert!(app.area_max() >= 3840 * 2160, "{}", app.name);
+    }
+    let message = problem(&one_with("max_size = \"16384x16384\""));
+    assert!(message.contains("app.one.max_size"), "{message}");
+}

@@ -689,7 +689,10 @@ impl Driver {
             ));
         };
         let endpoint: Endpoint = endpoint.clone();
-        Ok(Lease::new(Arc::clone(instance), endpoint, ended, release))
+        let app = self.shared.app(&self.record.app);
+        let area_max = app.map_or(rfb::client::AREA_MAX, |app| app.area_max());
+        let lease = Lease::new(Arc::clone(instance), endpoint, ended, release);
+        Ok(lease.within(area_max))
     }
 
     /// The way from a lease of this instance to one of the next.

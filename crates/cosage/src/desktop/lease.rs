@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use rfb::client::AREA_MAX;
 use tokio::sync::watch;
 
 use super::rights::Standing;
@@ -36,6 +37,7 @@ pub struct Lease {
     endpoint: Endpoint,
     ended: watch::Receiver<Option<EndReason>>,
     standing: Arc<Standing>,
+    area_max: u32,
     successor: Option<Successor>,
     _release: Release,
     _leave: Release,
@@ -62,6 +64,7 @@ impl Lease {
             endpoint,
             ended,
             standing: Arc::default(),
+            area_max: AREA_MAX,
             successor: None,
             _release: release,
             _leave: Release::nothing(),
@@ -77,6 +80,12 @@ impl Lease {
             _leave: leave,
             ..self
         }
+    }
+
+    /// The same lease, whose holder may ask for a screen of this many pixels.
+    #[must_use]
+    pub fn within(self, area_max: u32) -> Self {
+        Self { area_max, ..self }
     }
 
     /// The same lease, whose holder may stay where the instance is started again: see [`Lease::succeed`].
@@ -111,6 +120,11 @@ impl Lease {
     /// What its holder may do, at each moment.
     pub fn standing(&self) -> &Arc<Standing> {
         &self.standing
+    }
+
+    /// How many pixels the screen may have at most.
+    pub fn area_max(&self) -> u32 {
+        self.area_max
     }
 
     /// The instance that is looked at.

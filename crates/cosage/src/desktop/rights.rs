@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::Waker;
 
+use futures_util::task::AtomicWaker;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -119,9 +121,10 @@ impl Rights {
 
 /// What the holder of a lease may do right now, and whether they have to go.
 ///
-/// Whoever carries their bytes looks at it for each piece, so a change counts at once.
+/// The relay of the connection looks at it for each piece of bytes, and is woken by a change.
 pub struct Standing {
     bits: AtomicU8,
+    relay: AtomicWaker,
     address: OnceLock<IpAddr>,
     ended: watch::Sender<Option<EndReason>>,
 }
@@ -131,6 +134,7 @@ impl Standing {
     pub fn new(rights: Rights) -> Self {
         let standing = Self {
             bits: AtomicU8::default(),
+            relay: AtomicWaker::new(),
             address: OnceLock::new(),
             ended: watch::Sender::new(None),
         };
@@ -155,11 +159,22 @@ impl Standing {
         }
     }
 
-    /// Changes the rights; the next piece of the holder's bytes is judged by them.
+    /// Changes the rights: the next piece of the holder's bytes is judged by them, and the relay is woken.
     pub fn set(&self, rights: Rights) {
         let bits =
             u8::from(rights.role == Role::View) | u8::from(rights.clipboard == Clipboard::Out) << 1;
         self.bits.store(bits, Ordering::Release);
+        self.wake();
+    }
+
+    /// Registers the task that is woken when there is something new; one at a time, and before it looks.
+    pub fn register(&self, waker: &Waker) {
+        self.relay.register(waker);
+    }
+
+    /// Wakes the connection's relay.
+    pub fn wake(&self) {
+        self.relay.wake();
     }
 
     /// Where the holder's connection comes from.

@@ -1,9 +1,8 @@
 //! The way from the gateway to an instance.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::Uri;
@@ -18,6 +17,7 @@ use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
 use tokio_websockets::{ClientBuilder, Message};
 
 use super::ending::Ending;
+use super::registry::Registry;
 use super::socket::ClientSocket;
 use crate::desktop::lease::{EndReason, Lease};
 use crate::desktop::rights::{Rights, Role};
@@ -53,18 +53,11 @@ pub struct Unreachable(pub(super) String);
 
 /// The turns of viewers at each VNC server's handshake, for as long as somebody is there.
 #[derive(Clone, Default)]
-pub(super) struct Turns(Arc<Mutex<HashMap<SocketAddr, Weak<Semaphore>>>>);
+pub(super) struct Turns(Registry<SocketAddr, Semaphore>);
 
 impl Turns {
     fn at(&self, address: SocketAddr) -> Arc<Semaphore> {
-        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(turn) = turns.get(&address).and_then(Weak::upgrade) {
-            return turn;
-        }
-        turns.retain(|_, turn| turn.strong_count() > 0);
-        let turn = Arc::new(Semaphore::new(HANDSHAKES_AT_A_TIME));
-        turns.insert(address, Arc::downgrade(&turn));
-        turn
+        self.0.at(&address, || Semaphore::new(HANDSHAKES_AT_A_TIME))
     }
 }
 

@@ -5,14 +5,20 @@
 //! rights may change while it is connected, and only whoever has always followed knows where a message begins.
 //!
 //! A message is judged once, when it can be told what it is; what has begun to pass passes to its end, so that the
-//! server never gets half a message.
+//! server never gets half a message. Only between two messages that pass, the gateway says something in the viewer's
+//! stead: it lets go of what a viewer held down that may not control any more, and asks for screen sizes.
 
+use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
+use std::task::Waker;
 
+use rfb::client::ResizeStatus;
 use rfb::messages::{Kind, Messages, Part};
 
 use super::ending::Ending;
+use super::held::Held;
+use super::screen::{self, Seat, Size};
 use super::wishes::Wishes;
 use crate::desktop::rights::{Rights, Role, Standing};
 use crate::engine::{Endpoint, Presence, Protocol};
@@ -25,17 +31,28 @@ pub(super) struct Filter {
     said: Box<Said>,
     /// Whether the message whose head was told last passes.
     passes: bool,
-    /// Whether what there is of the next message's head has passed already.
-    begun: bool,
+    /// Whether the message that has begun was meant for a server that is gone.
+    stale: bool,
     /// A message has passed of which only client and server know how long it is, see [`Kind::ExtendedPointerEvent`].
     uncertain: bool,
 }
 
-/// What the client said so far.
-#[derive(Default)]
+/// What the client said so far, and what is to be said for it and to it.
 struct Said {
     messages: Messages,
     wishes: Wishes,
+    held: Held,
+    seat: Seat,
+    /// The most pixels that the screen may have.
+    area_max: u32,
+    /// The size that the client was told last.
+    size: Size,
+    /// The rights by which the seat was looked at last.
+    rights: Rights,
+    /// The client's last `SetDesktopSize` may pass, and has not yet.
+    resize_due: bool,
+    /// Why a size that the client asked for was refused, until it is told.
+    refused: Option<ResizeStatus>,
 }
 
 /// What the client's bytes are.
@@ -43,10 +60,10 @@ struct Said {
 enum Content {
     /// RFB after its handshake.
     Rfb,
-    /// Anything: nothing of it passes unless the client may do everything.
+    /// Anything: the connection ends unless the client may do everything.
     Opaque,
-    /// Lines about the client's display: they pass with the role control.
-    Display,
+    /// Anything beside what is seen, such as lines about the client's display: it passes with the role control.
+    Beside,
     /// WebSocket frames that pass through untouched: the connection ends unless the client may do everything.
     Frames,
     /// Frames of one who only listens, which change nothing.
@@ -54,22 +71,38 @@ enum Content {
 }
 
 impl Filter {
-    /// For a connection that begins.
-    pub(super) fn new(endpoint: &Endpoint, standing: Arc<Standing>) -> Self {
+    /// For a connection that begins, whose screen may have `area_max` pixels.
+    pub(super) fn new(
+        endpoint: &Endpoint,
+        standing: Arc<Standing>,
+        seat: Seat,
+        area_max: u32,
+    ) -> Self {
+        let rights = standing.rights();
         Self {
             standing,
             content: match (endpoint.protocol, endpoint.presence) {
                 (Protocol::Rfb, _) => Content::Rfb,
-                (Protocol::Tcp, _) => Content::Opaque,
-                (Protocol::Display, _) => Content::Display,
+                (Protocol::Tcp, Presence::Viewer) => Content::Opaque,
+                (Protocol::Tcp, Presence::Listener) | (Protocol::Display, _) => Content::Beside,
                 (Protocol::Websocket, Presence::Viewer) => Content::Frames,
                 (Protocol::Webm, _) | (Protocol::Websocket, Presence::Listener) => {
                     Content::Listening
                 }
             },
-            said: Box::default(),
+            said: Box::new(Said {
+                messages: Messages::default(),
+                wishes: Wishes::default(),
+                held: Held::default(),
+                seat,
+                area_max,
+                size: (0, 0),
+                rights,
+                resize_due: false,
+                refused: None,
+            }),
             passes: true,
-            begun: false,
+            stale: false,
             uncertain: false,
         }
     }
@@ -78,25 +111,28 @@ impl Filter {
     /// together in place. What was held back goes in front of it, so there have to be
     /// [`rfb::messages::HEAD_MAX_LEN`] bytes before any payload but the first.
     ///
-    /// # Errors
-    /// How the connection ends: the client sent what is no RFB, or it cannot be held to what it may do.
+    /// Also how the connection ends after what passes, where the client sent what is no RFB, or cannot be held to what it
+    /// may do.
     pub(super) fn apply(
         &mut self,
         buffer: &mut [u8],
         payload: Range<usize>,
-    ) -> Result<Range<usize>, Ending> {
+    ) -> (Range<usize>, Option<Ending>) {
         if payload.is_empty() {
-            return Ok(payload);
+            return (payload, None);
         }
+        let nothing = payload.start..payload.start;
         let rights = self.standing.rights();
         match self.content {
-            Content::Rfb if self.uncertain && !rights.are_full() => Err(Ending::CannotHold),
+            Content::Rfb if self.uncertain && !rights.are_full() => {
+                (nothing, Some(Ending::CannotHold))
+            }
             Content::Rfb => self.sift(buffer, payload, rights),
-            Content::Listening => Ok(payload),
-            Content::Opaque | Content::Frames if rights.are_full() => Ok(payload),
-            Content::Display if rights.role == Role::Control => Ok(payload),
-            Content::Opaque | Content::Display => Ok(payload.start..payload.start),
-            Content::Frames => Err(Ending::CannotHold),
+            Content::Listening => (payload, None),
+            Content::Opaque | Content::Frames if rights.are_full() => (payload, None),
+            Content::Beside if rights.role == Role::Control => (payload, None),
+            Content::Beside => (nothing, None),
+            Content::Opaque | Content::Frames => (nothing, Some(Ending::CannotHold)),
         }
     }
 
@@ -105,15 +141,110 @@ impl Filter {
         &mut self.said.wishes
     }
 
-    /// What the client is to do.
-    pub(super) fn rights(&self) -> Rights {
-        self.standing.rights()
+    /// Registers the task that is woken when there is something to [`Self::speak`] of.
+    pub(super) fn register(&self, waker: &Waker) {
+        self.standing.register(waker);
     }
 
-    /// The bytes go to another server from now on: it gets nothing of a message of which it did not get the beginning.
+    /// What goes to the server in the client's stead, right now; empty while there is nothing.
+    ///
+    /// # Errors
+    /// How the connection ends: the client cannot be held to what it may do any more.
+    pub(super) fn speak(&mut self) -> Result<Vec<u8>, Ending> {
+        let rights = self.standing.rights();
+        match self.content {
+            Content::Rfb => {}
+            Content::Beside | Content::Listening => return Ok(Vec::new()),
+            Content::Opaque | Content::Frames if rights.are_full() => return Ok(Vec::new()),
+            Content::Opaque | Content::Frames => return Err(Ending::CannotHold),
+        }
+        if !rights.are_full() && self.uncertain {
+            return Err(Ending::CannotHold);
+        }
+        let between = self.is_between_messages();
+        let said = &mut *self.said;
+        if rights != said.rights {
+            said.rights = rights;
+            said.seat.reconsider();
+        }
+        let mut messages = Vec::new();
+        if !between {
+            return Ok(messages);
+        }
+        if rights.role == Role::View {
+            said.held.release(&mut messages);
+        }
+        if mem::take(&mut said.resize_due) {
+            messages.extend_from_slice(said.wishes.unanswered());
+        }
+        if said.seat.take_due() && rights.role == Role::Control {
+            messages.extend_from_slice(said.wishes.size());
+        }
+        Ok(messages)
+    }
+
+    /// Whether the client holds something down that it may not, because it does not end the message that it has begun.
+    pub(super) fn owes_release(&self) -> bool {
+        self.standing.rights().role == Role::View && !self.said.held.is_empty()
+    }
+
+    /// What lets go of everything that the client holds down, because it leaves; empty where nothing is held, and in the
+    /// middle of a message, which only the end of the connection ends.
+    pub(super) fn let_go(&mut self) -> Vec<u8> {
+        let mut messages = Vec::new();
+        if self.is_between_messages() && !self.uncertain {
+            self.said.held.release(&mut messages);
+        }
+        messages
+    }
+
+    /// Whether the server has whole messages only.
+    fn is_between_messages(&self) -> bool {
+        !(self.passes && self.said.messages.in_body())
+    }
+
+    /// Why a size that the client asked for was refused, once.
+    pub(super) fn take_refused(&mut self) -> Option<ResizeStatus> {
+        self.said.refused.take()
+    }
+
+    /// The server has answered a `SetDesktopSize`.
+    pub(super) fn resize_was_answered(&mut self, status: u16) {
+        if self.said.wishes.resize_was_answered(status) {
+            self.said.seat.asked();
+        }
+    }
+
+    /// The client is told that the screen has this size, with a layout as in `SetDesktopSize`.
+    pub(super) fn note_size(&mut self, size: Size, layout: &[u8]) {
+        let said = &mut *self.said;
+        if size != said.size {
+            said.size = size;
+            said.seat.note_size(size);
+        }
+        if said.wishes.found_size(size, layout) {
+            said.seat.resizes();
+        }
+    }
+
+    /// The server is gone. What was held down on it is no more, and what it was asked for was perhaps what ended it: the
+    /// client is told that it does not get that. Returns the size that a next server is given.
+    pub(super) fn server_is_gone(&mut self) -> Option<Size> {
+        let said = &mut *self.said;
+        said.resize_due = false;
+        if said.wishes.give_up_resize() {
+            said.refused = Some(ResizeStatus::OutOfResources);
+        }
+        said.wishes.forget_size_above(said.seat.carried_area());
+        said.seat.carried()
+    }
+
+    /// The bytes go to another server from now on: it gets nothing of a message that began before.
     pub(super) fn turn(&mut self) {
         self.passes = false;
-        self.begun = false;
+        self.uncertain = false;
+        self.stale = !self.said.messages.beginning().is_empty();
+        self.said.held.forget();
     }
 
     fn sift(
@@ -121,39 +252,39 @@ impl Filter {
         buffer: &mut [u8],
         payload: Range<usize>,
         rights: Rights,
-    ) -> Result<Range<usize>, Ending> {
-        let held = if self.begun {
-            &[]
-        } else {
-            self.said.messages.beginning()
-        };
+    ) -> (Range<usize>, Option<Ending>) {
+        let said = &mut *self.said;
+        let held = said.messages.beginning();
         let start = payload.start - held.len();
         buffer[start..payload.start].copy_from_slice(held);
         let mut passed = start..start;
         let mut part_start = start;
         let mut at = payload.start;
         while at < payload.end {
-            let (len, part) = self
-                .said
-                .messages
-                .advance(&buffer[at..payload.end])
-                .map_err(|error| Ending::ViewerRefused(error.to_string()))?;
-            self.said.wishes.note(part, &buffer[at..at + len]);
+            let (len, part) = match said.messages.advance(&buffer[at..payload.end]) {
+                Ok(told) => told,
+                // What came before it was judged, and goes on.
+                Err(error) => {
+                    return (passed, Some(Ending::ViewerRefused(error.to_string())));
+                }
+            };
+            said.wishes.note(part, &buffer[at..at + len]);
             at += len;
             let passes = match part {
-                Part::Beginning => {
-                    // Held back until it can be judged, unless there is nothing to judge.
-                    self.begun |= rights.are_full();
-                    self.begun
-                }
+                // Held back until it can be judged.
+                Part::Beginning => false,
                 Part::Head(kind) => {
-                    self.passes = self.begun || may_pass(kind, rights);
-                    self.begun = false;
+                    self.passes = !mem::take(&mut self.stale)
+                        && may_pass(kind, rights)
+                        && said.held.note(kind, &buffer[part_start..at]);
                     self.uncertain |= self.passes && kind == Kind::ExtendedPointerEvent;
                     self.passes
                 }
                 Part::Body => self.passes,
             };
+            if let Some(request) = said.wishes.take_request() {
+                said.resize(request, rights);
+            }
             if passes {
                 if passed.end != part_start {
                     buffer.copy_within(part_start..at, passed.end);
@@ -162,7 +293,24 @@ impl Filter {
             }
             part_start = at;
         }
-        Ok(passed)
+        (passed, None)
+    }
+}
+
+impl Said {
+    /// Judges a whole `SetDesktopSize`.
+    fn resize(&mut self, request: Vec<u8>, rights: Rights) {
+        let verdict = match rights.role {
+            Role::Control => screen::check(&request, self.area_max),
+            Role::View => Err(ResizeStatus::Prohibited),
+        };
+        match verdict {
+            Ok(()) => {
+                self.wishes.pass_resize(request);
+                self.resize_due = true;
+            }
+            Err(status) => self.refused = Some(status),
+        }
     }
 }
 
@@ -178,11 +326,12 @@ fn may_pass(kind: Kind, rights: Rights) -> bool {
         Kind::KeyEvent
         | Kind::PointerEvent
         | Kind::Xvp
-        | Kind::SetDesktopSize
         | Kind::Gii
         | Kind::QemuKeyEvent
         | Kind::QemuAudio => rights.role == Role::Control,
         Kind::ClientCutText | Kind::ClipboardOffer => rights.paste(),
+        // It is judged as a whole, and passed on by the gateway.
+        Kind::SetDesktopSize => false,
         // Its length is not certain, so nothing could be kept out after it.
         Kind::ExtendedPointerEvent => rights.are_full(),
     }

@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rfb::client;
 use rfb::messages::HEAD_MAX_LEN;
 use rfb::updates::Updates;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -146,10 +147,8 @@ impl Relay {
         let (mut filter, mut ending) = (start.filter, start.ending);
         let mut bytes = start.to_upstream;
         let whole = 0..bytes.len();
-        let passed = filter.apply(&mut bytes, whole).unwrap_or_else(|refused| {
-            ending = Some(refused);
-            0..0
-        });
+        let (passed, refused) = filter.apply(&mut bytes, whole);
+        ending = refused.or(ending);
         let to_upstream = chunk(bytes, passed.clone(), passed.end);
         let len = start.to_client.len();
         let to_client = chunk(start.to_client, 0..0, len);
@@ -199,6 +198,8 @@ impl Relay {
         if let Some(ending) = self.look_at_clock(context) {
             return Poll::Ready(ending);
         }
+        // Before anything is looked at that this is to be woken for.
+        self.filter.register(context.waker());
         // The client's direction first: what it asks for, such as a pong, is written by the other one.
         if let Poll::Ready(ending) = self.poll_upwards(context) {
             return Poll::Ready(ending);
@@ -211,6 +212,9 @@ impl Relay {
         if self.ticks.poll_tick(context).is_ready() {
             // Polled again, so that the next tick wakes this task.
             let _ = self.ticks.poll_tick(context);
+            if self.filter.owes_release() {
+                return Some(Ending::CannotHold);
+            }
             let listening = match self.to_upstream {
                 Some(_) => Listening::No,
                 None => Listening::Yes,
@@ -228,6 +232,14 @@ impl Relay {
     fn poll_upwards(&mut self, context: &mut Context<'_>) -> Poll<Ending> {
         for _ in 0..TURNS {
             ready!(self.poll_write_upstream(context));
+            match self.filter.speak() {
+                Ok(messages) if messages.is_empty() => {}
+                Ok(messages) => {
+                    self.to_upstream = Some(self.own_words(messages));
+                    continue;
+                }
+                Err(ending) => return Poll::Ready(ending),
+            }
             let (chunk, ending) = ready!(self.poll_read_client(context));
             if let Some(chunk) = chunk {
                 self.counters
@@ -274,10 +286,8 @@ impl Relay {
                 (read, ending)
             }
         };
-        let (payload, ending) = match self.filter.apply(&mut buffer, payload) {
-            Ok(payload) => (payload, ending),
-            Err(refused) => (0..0, Some(refused)),
-        };
+        let (payload, refused) = self.filter.apply(&mut buffer, payload);
+        let ending = refused.or(ending);
         self.note_format();
         let chunk = (!payload.is_empty()).then(|| Chunk {
             end: payload.end,
@@ -296,11 +306,47 @@ impl Relay {
         }
     }
 
+    /// Messages of the gateway's own for the upstream.
+    fn own_words(&self, messages: Vec<u8>) -> Chunk {
+        Chunk {
+            ready: 0..messages.len(),
+            end: messages.len(),
+            buffer: self.pool.adopt(messages),
+        }
+    }
+
+    /// Tells the client that the screen keeps its size, between two messages of the upstream. Whether there was
+    /// something to tell.
+    fn tell_refusal(&mut self) -> bool {
+        let Some(updates) = self
+            .updates
+            .as_ref()
+            .filter(|updates| updates.at_boundary())
+        else {
+            return false;
+        };
+        if !self.filter.wishes().takes(client::EXTENDED_DESKTOP_SIZE) {
+            return false;
+        }
+        let Some(status) = self.filter.take_refused() else {
+            return false;
+        };
+        let message = client::resize_refused(status, updates.size(), updates.layout());
+        let payload = HEADROOM..HEADROOM + message.len();
+        let mut buffer = self.pool.borrow();
+        buffer[payload.clone()].copy_from_slice(&message);
+        self.frame_for_client(buffer, payload);
+        true
+    }
+
     /// From the upstream to the client.
     fn poll_downwards(&mut self, context: &mut Context<'_>) -> Poll<Ending> {
         for _ in 0..TURNS {
             if let Err(ending) = ready!(self.poll_write_client(context)) {
                 return Poll::Ready(ending);
+            }
+            if self.tell_refusal() {
+                continue;
             }
             if let Err(error) = ready!(self.upstream.poll_read_ready(context)) {
                 return Poll::Ready(Ending::UpstreamFailed(error));
@@ -338,21 +384,26 @@ impl Relay {
                         .to_owned(),
                 ));
             }
-            if updates.take_resize_answer() {
-                self.filter.wishes().resize_was_answered();
+            if let Some(status) = updates.take_resize_answer() {
+                self.filter.resize_was_answered(status);
+            }
+            if updates.at_boundary() {
+                self.filter.note_size(updates.size(), updates.layout());
             }
         }
-        if passed == 0 {
-            return Ok(());
+        if passed > 0 {
+            self.frame_for_client(buffer, HEADROOM..HEADROOM + passed);
         }
-        let payload = HEADROOM..HEADROOM + passed;
+        Ok(())
+    }
+
+    fn frame_for_client(&mut self, mut buffer: Buffer, payload: Range<usize>) {
         let end = payload.end;
         let ready = match self.framing {
             Framing::Terminated(_) => frame::frame_in_place(&mut buffer, payload),
             Framing::Passed { .. } => payload.start..payload.start,
         };
         self.to_client = Some(Chunk { buffer, ready, end });
-        Ok(())
     }
 
     fn poll_write_upstream(&mut self, context: &mut Context<'_>) -> Poll<()> {

@@ -1,9 +1,12 @@
-//! What a viewer wants of its pictures, so that it can be said to another server in its place.
+//! What a viewer wants of its pictures and of the screen, so that it can be said in its place.
 
 use std::mem;
 
+use rfb::client;
 use rfb::messages::{Kind, Part};
 use rfb::updates::PIXEL_FORMAT_LEN;
+
+use super::screen::{self, Size};
 
 /// A `SetPixelFormat` (RFC 6143, 7.5.1) with its padding.
 const SET_PIXEL_FORMAT_LEN: usize = 20;
@@ -11,9 +14,9 @@ const SET_PIXEL_FORMAT_LEN: usize = 20;
 /// An `EnableContinuousUpdates` (rfbproto).
 const ENABLE_CONTINUOUS_UPDATES_LEN: usize = 10;
 
-/// The longest message that is kept in mind, in bytes: in `SetEncodings` (RFC 6143, 7.5.2) viewers name some twenty encodings,
-/// and in `SetDesktopSize` (rfbproto) one screen.
-const KEPT_MAX_LEN: usize = 1024;
+/// The longest message that is kept in mind, in bytes: a `SetDesktopSize` (rfbproto) with as many screens as it can name. In
+/// `SetEncodings` (RFC 6143, 7.5.2) viewers name some twenty encodings.
+const KEPT_MAX_LEN: usize = 8 + 16 * 255;
 
 /// What one viewer said so far.
 #[derive(Default)]
@@ -23,8 +26,12 @@ pub(super) struct Wishes {
     gathering: Option<Kind>,
     /// `SetEncodings` as it came last; empty until then.
     encodings: Vec<u8>,
-    /// `SetDesktopSize` as it came last, until it is answered; empty otherwise.
-    resize: Vec<u8>,
+    /// `SetDesktopSize` as it came last, until it is taken to be judged; empty otherwise.
+    request: Vec<u8>,
+    /// The one that is passed on, until the server answers it; empty otherwise.
+    unanswered: Vec<u8>,
+    /// The one by which the viewer got its size last, or one for the size that it found; empty while there is neither.
+    size: Vec<u8>,
     /// Whether it wants pictures without asking for each (rfbproto, `EnableContinuousUpdates`).
     continuous: bool,
     /// A pixel format that nobody has asked for yet, and whether a picture was asked for before it.
@@ -83,11 +90,8 @@ impl Wishes {
             }
             (Some(Kind::SetDesktopSize), [_, _, _, _, _, _, screens, ..]) => {
                 let len = 8 + 16 * usize::from(*screens);
-                if len > KEPT_MAX_LEN {
-                    self.gathered = Vec::new();
-                    self.gathering = None;
-                } else if self.gathered.len() == len {
-                    self.resize = mem::take(&mut self.gathered);
+                if self.gathered.len() == len {
+                    self.request = mem::take(&mut self.gathered);
                 }
             }
             (Some(Kind::EnableContinuousUpdates), [_, enables, ..])
@@ -111,14 +115,56 @@ impl Wishes {
         encodings.contains(&encoding.to_be_bytes())
     }
 
-    /// A `SetDesktopSize` that nobody has answered, a whole message.
-    pub(super) fn resize(&self) -> &[u8] {
-        &self.resize
+    /// A whole `SetDesktopSize` that nobody has judged yet.
+    pub(super) fn take_request(&mut self) -> Option<Vec<u8>> {
+        Some(mem::take(&mut self.request)).filter(|message| !message.is_empty())
     }
 
-    /// The server has answered it.
-    pub(super) fn resize_was_answered(&mut self) {
-        self.resize = Vec::new();
+    /// This `SetDesktopSize` is passed on.
+    pub(super) fn pass_resize(&mut self, message: Vec<u8>) {
+        self.unanswered = message;
+    }
+
+    /// The one that is passed on, or was, and is not answered yet; empty where there is none.
+    pub(super) fn unanswered(&self) -> &[u8] {
+        &self.unanswered
+    }
+
+    /// The server has answered the last one; whether it gave the viewer the size that it asked for.
+    pub(super) fn resize_was_answered(&mut self, status: u16) -> bool {
+        let message = mem::take(&mut self.unanswered);
+        let granted = status == 0 && !message.is_empty();
+        if granted {
+            self.size = message;
+        }
+        granted
+    }
+
+    /// The server that could have answered is gone; whether one is unanswered.
+    pub(super) fn give_up_resize(&mut self) -> bool {
+        !mem::take(&mut self.unanswered).is_empty()
+    }
+
+    /// The screen has this size, with a layout as in `SetDesktopSize`: it is the viewer's until it asks for another one.
+    /// Whether it had none before.
+    pub(super) fn found_size(&mut self, size: Size, layout: &[u8]) -> bool {
+        let first = self.size.is_empty() && !layout.is_empty();
+        if first {
+            self.size = client::set_desktop_size(size, layout);
+        }
+        first
+    }
+
+    /// The `SetDesktopSize` for the viewer's size, a whole message; empty while there is none.
+    pub(super) fn size(&self) -> &[u8] {
+        &self.size
+    }
+
+    /// Forgets the viewer's size where it has more pixels than this.
+    pub(super) fn forget_size_above(&mut self, area_max: u32) {
+        if screen::area(screen::asked_size(&self.size)) > area_max {
+            self.size = Vec::new();
+        }
     }
 
     /// Whether it wants pictures without asking for each.
@@ -196,15 +242,35 @@ mod tests {
     }
 
     #[test]
-    fn a_size_is_wished_for_until_it_is_answered() {
-        let mut resize = vec![251, 0, 3, 0, 2, 0, 1, 0];
-        resize.extend([7; 16]);
-        for piece in 1..30 {
-            let mut wishes = told(&[&resize[..], &KEY].concat(), piece);
-            assert_eq!(wishes.resize(), resize);
-            wishes.resize_was_answered();
-            assert!(wishes.resize().is_empty());
+    fn a_size_is_the_viewers_once_the_server_has_given_it() {
+        for (screens, status) in [(0, 0), (1, 0), (1, 3), (255, 0)] {
+            let mut resize = vec![251, 0, 3, 0, 2, 0, screens, 0];
+            resize.extend([7; 16].repeat(screens.into()));
+            for piece in 1..30 {
+                let mut wishes = told(&[&resize[..], &KEY].concat(), piece);
+                let request = wishes.take_request().unwrap();
+                assert_eq!(request, resize);
+                assert!(wishes.take_request().is_none());
+                wishes.pass_resize(request);
+                assert!(wishes.size().is_empty());
+                assert_eq!(wishes.resize_was_answered(status), status == 0);
+                assert!(!wishes.resize_was_answered(0), "answered already");
+                assert_eq!(wishes.size() == resize, status == 0);
+            }
         }
+    }
+
+    #[test]
+    fn a_viewer_that_never_asked_has_the_size_that_it_found_first() {
+        let mut wishes = Wishes::default();
+        assert!(!wishes.found_size((640, 480), &[]));
+        assert!(wishes.found_size((640, 480), &[7; 16]));
+        assert!(!wishes.found_size((800, 600), &[7; 16]));
+        assert_eq!(screen::asked_size(wishes.size()), (640, 480));
+        wishes.forget_size_above(640 * 480);
+        assert!(!wishes.size().is_empty());
+        wishes.forget_size_above(640 * 480 - 1);
+        assert!(wishes.size().is_empty());
     }
 
     #[test]
@@ -218,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_list_that_is_too_long_is_not_kept() {
-        let stream = [set_encodings(&[1]), set_encodings(&[0; 300]), KEY.to_vec()].concat();
+        let stream = [set_encodings(&[1]), set_encodings(&[0; 1100]), KEY.to_vec()].concat();
         assert_eq!(told(&stream, 50).encodings(), None);
         let stream = [stream, set_encodings(&[7])].concat();
         assert!(told(&stream, 50).takes(7));

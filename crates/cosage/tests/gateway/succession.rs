@@ -272,27 +272,150 @@ async fn a_viewer_who_has_just_come_gets_the_next_server() {
 }
 
 #[tokio::test]
-async fn what_nobody_can_answer_any_more_is_asked_again() {
+async fn a_size_that_nobody_can_answer_any_more_is_refused_and_not_asked_for_again() {
     let (service, mut client, mut server, second) = scene().await;
-    let mut resize = vec![251, 0, 1, 0x44, 0, 210, 1, 0];
-    resize.extend([0; 8]);
-    resize.extend([1, 0x44, 0, 210, 0, 0, 0, 0]);
+    let resize = resize_to((324, 210));
     let enable = [150, 1, 0, 0, 0, 0, 1, 0x40, 0, 200];
     send(&mut client, &[resize.as_slice(), &enable].concat()).await;
+    expect(&mut server, &enable).await;
     expect(&mut server, &resize).await;
     let _lasting = crash(&service, server, &second);
+    // Out of resources: noVNC asks for no other size before it has an answer.
+    let answer = refusal(2);
+    assert_eq!(read_payload(&mut client, answer.len()).await, answer);
     drop(accept(&second).await);
     let (mut server, _) = greeted(&second, (320, 200)).await;
-    for said in [&SET_FORMAT[..], &ENCODINGS, &REQUEST, &enable, &resize] {
+    for said in [&SET_FORMAT[..], &ENCODINGS, &REQUEST, &enable] {
         expect(&mut server, said).await;
     }
-    // Answered, and so not asked a third time.
-    let mut answer = vec![
-        0, 0, 0, 1, 0, 1, 0, 0, 1, 0x44, 0, 210, 0xff, 0xff, 0xfe, 0xcc,
+    // What it asks for now is passed on.
+    let other = resize_to((400, 300));
+    send(&mut client, &[other.as_slice(), &REQUEST].concat()).await;
+    expect(&mut server, &REQUEST).await;
+    expect(&mut server, &other).await;
+}
+
+/// `SetDesktopSize` with one screen.
+fn resize_to(size: (u16, u16)) -> Vec<u8> {
+    let (width, height) = (size.0.to_be_bytes(), size.1.to_be_bytes());
+    let mut screen = vec![0; 8];
+    screen.extend([width, height].concat());
+    screen.extend([0; 4]);
+    rfb::client::set_desktop_size(size, &screen)
+}
+
+/// That the screen keeps its 320 by 200 pixels, and why.
+fn refusal(status: u8) -> Vec<u8> {
+    let mut message = vec![
+        0, 0, 0, 1, 0, 1, 0, status, 1, 0x40, 0, 200, 0xff, 0xff, 0xfe, 0xcc, 1, 0, 0, 0,
     ];
-    answer.extend([0; 4]);
-    server.write_all(&answer).await.unwrap();
-    assert_eq!(read_payload(&mut client, answer.len()).await, answer);
+    message.extend([0; 8]);
+    message.extend([1, 0x40, 0, 200, 0, 0, 0, 0]);
+    message
+}
+
+#[tokio::test]
+async fn a_size_that_is_too_large_is_refused_and_everything_else_goes_on() {
+    let (_service, mut client, mut server, _second) = scene().await;
+    let large = resize_to((16384, 16384));
+    for piece in [&large[..1], &large[1..20], &large[20..]] {
+        send(&mut client, piece).await;
+    }
+    assert_eq!(read_payload(&mut client, 36).await, refusal(1));
+    send(&mut client, &KEY).await;
+    expect(&mut server, &KEY).await;
+    // Between two messages only: the server is in the middle of a picture.
+    let picture = compressed(true);
+    server.write_all(&picture[..20]).await.unwrap();
+    assert_eq!(read_payload(&mut client, 20).await, picture[..20]);
+    send(&mut client, &[large.as_slice(), &REQUEST].concat()).await;
+    expect(&mut server, &REQUEST).await;
+    server.write_all(&picture[20..]).await.unwrap();
+    let rest = read_payload(&mut client, picture.len() - 20 + 36).await;
+    assert_eq!(rest, [&picture[20..], &refusal(1)].concat());
+}
+
+#[tokio::test]
+async fn who_loses_control_or_leaves_has_let_go_of_what_was_held_down() {
+    const KEY_UP: [u8; 8] = [4, 0, 0, 0, 0, 0, 0, 0x61];
+    const QEMU: [u8; 12] = [255, 0, 0, 1, 0, 0, 0xff, 0xe3, 0, 0, 0, 0x1d];
+    const QEMU_UP: [u8; 12] = [255, 0, 0, 0, 0, 0, 0xff, 0xe3, 0, 0, 0, 0x1d];
+    const DRAG: [u8; 6] = [5, 1, 0, 9, 0, 8];
+    const DROP: [u8; 6] = [5, 0, 0, 9, 0, 8];
+    let pressed = [&QEMU[..], &KEY, &DRAG].concat();
+    let released = [&KEY_UP[..], &QEMU_UP, &DROP].concat();
+    type Way = fn(&Standing);
+    let revoked: Way = |standing| standing.end(EndReason::ShareRevoked);
+    let expired: Way = |standing| standing.end(EndReason::ShareExpired);
+    let restart: Way = |standing| standing.end(EndReason::ServiceShutdown);
+    let taken: Way = |standing| standing.set(Rights::of(Role::View));
+    for way in [revoked, expired, restart, taken] {
+        let standing = Arc::new(Standing::default());
+        let (_service, mut client, mut server, _second) = scene_of(Arc::clone(&standing)).await;
+        send(&mut client, &pressed).await;
+        expect(&mut server, &pressed).await;
+        // The viewer says nothing more.
+        way(&standing);
+        expect(&mut server, &released).await;
+        drop(client);
+        let mut rest = Vec::new();
+        timeout(PATIENCE, server.read_to_end(&mut rest))
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(rest.is_empty(), "released once: {rest:?}");
+    }
+    for close in [true, false] {
+        let (_service, mut client, mut server, _second) = scene().await;
+        // Half a message that the server never gets the beginning of.
+        send(&mut client, &[pressed.as_slice(), &KEY[..5]].concat()).await;
+        expect(&mut server, &pressed).await;
+        if close {
+            let going = Message::close(Some(CloseCode::NORMAL_CLOSURE), "");
+            client.send(going).await.unwrap();
+        }
+        drop(client);
+        expect(&mut server, &released).await;
+    }
+}
+
+/// A smaller viewer comes, resizes and leaves: who stays gets back what it asked for.
+#[tokio::test]
+async fn the_size_of_the_viewer_that_stays_comes_back() {
+    let (listener, address) = listener().await;
+    let service = Service::start(endpoint(address, Protocol::Rfb)).await;
+    let (mut staying, mut server) = seen(&service, &listener).await;
+    let large = resize_to((1024, 768));
+    send(&mut staying, &large).await;
+    expect(&mut server, &large).await;
+    let told = |x: u8, size: &[u8]| {
+        let head = [&[0, 0, 0, 1, 0, x, 0, 0], &size[2..6]].concat();
+        [
+            head,
+            vec![0xff, 0xff, 0xfe, 0xcc, 1, 0, 0, 0],
+            size[8..].to_vec(),
+        ]
+        .concat()
+    };
+    server.write_all(&told(1, &large)).await.unwrap();
+    read_payload(&mut staying, 36).await;
+
+    service.hold(Arc::new(Standing::default()));
+    let (mut passing, mut other) = seen(&service, &listener).await;
+    let small = resize_to((400, 300));
+    send(&mut passing, &small).await;
+    expect(&mut other, &small).await;
+    other.write_all(&told(1, &small)).await.unwrap();
+    server.write_all(&told(2, &small)).await.unwrap();
+    read_payload(&mut passing, 36).await;
+    read_payload(&mut staying, 36).await;
+    drop(passing);
+    // The one who stays has said nothing.
+    expect(&mut server, &large).await;
+    server.write_all(&told(1, &large)).await.unwrap();
+    assert_eq!(read_payload(&mut staying, 36).await, told(1, &large));
+    send(&mut staying, &KEY).await;
+    expect(&mut server, &KEY).await;
 }
 
 #[tokio::test]

@@ -3,11 +3,13 @@
 use std::net::SocketAddr;
 
 use futures_util::{SinkExt, StreamExt};
-use rfb::client::{Client, ClientError, KeyState, Sharing, Update};
+use rfb::client::{Client, ClientError, KeyState, Message, Rectangle, Sharing, Update};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use tokio_websockets::{ClientBuilder, CloseCode, MaybeTlsStream, Message, WebSocketStream};
+use tokio_websockets::{
+    ClientBuilder, CloseCode, MaybeTlsStream, Message as Frame, WebSocketStream,
+};
 
 use super::{PATIENCE, within};
 
@@ -86,6 +88,51 @@ impl Viewer {
         self.rfb.pointer(x, y, buttons).await.unwrap();
     }
 
+    /// Width and height of the screen, in pixels.
+    pub(crate) fn size(&self) -> (u16, u16) {
+        self.rfb.size()
+    }
+
+    /// Asks for another size of the screen; the status with which that is refused, or `None` once the screen has it.
+    pub(crate) async fn resize(&mut self, (width, height): (u16, u16)) -> Option<u16> {
+        let answered = async {
+            self.rfb.set_desktop_size(width, height).await?;
+            loop {
+                self.rfb.request_update(Update::Incremental).await?;
+                let Message::Update(parts) = self.rfb.message().await? else {
+                    continue;
+                };
+                for part in parts {
+                    match part {
+                        Rectangle::ResizeRefused { status } => return Ok(Some(status)),
+                        Rectangle::Resized {
+                            width: now_width,
+                            height: now_height,
+                        } if (now_width, now_height) == (width, height) => return Ok(None),
+                        Rectangle::Resized { .. } | Rectangle::Pixels { .. } => {}
+                    }
+                }
+            }
+        };
+        let answered: Result<_, ClientError> =
+            within(PATIENCE, "the new size is answered", answered).await;
+        answered.unwrap()
+    }
+
+    /// Reads until the screen has this size.
+    pub(crate) async fn until_size(&mut self, size: (u16, u16)) {
+        let reached = async {
+            while self.rfb.size() != size {
+                self.rfb.request_update(Update::Incremental).await?;
+                self.rfb.message().await?;
+            }
+            Ok::<_, ClientError>(())
+        };
+        within(PATIENCE, "the screen has the size", reached)
+            .await
+            .unwrap();
+    }
+
     /// How the service closes the connection, which it has to.
     pub(crate) async fn closed(self) -> Closed {
         within(PATIENCE, "the viewer is told of the end", self.ended)
@@ -112,7 +159,7 @@ async fn pump(socket: WebSocketStream<MaybeTlsStream<TcpStream>>, plain: DuplexS
     let upwards = async {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(len @ 1..) = plain_read.read(&mut buffer).await {
-            let message = Message::binary(buffer[..len].to_vec());
+            let message = Frame::binary(buffer[..len].to_vec());
             if sink.send(message).await.is_err() {
                 // Why is what the other direction reads.
                 return std::future::pending().await;

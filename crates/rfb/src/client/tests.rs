@@ -199,6 +199,18 @@ async fn an_update_may_say_itself_where_it_ends() {
     assert_eq!(client.unwrap().pixels(), [1, 2, 3, 255]);
 }
 
+/// Somebody copies a book while a picture is taken.
+#[tokio::test]
+async fn a_long_text_does_not_end_the_picture() {
+    let len = TEXT_MAX_LEN + 7;
+    let mut copied = vec![3, 0, 0, 0];
+    copied.extend(len.to_be_bytes());
+    copied.resize(8 + len as usize, b'a');
+    let drawn = update(&[raw([0, 0, 1, 1], [1, 2, 3])]);
+    let client = picture(&[server_init(1, 1), copied, drawn].concat()).await;
+    assert_eq!(client.unwrap().pixels(), [1, 2, 3, 255]);
+}
+
 #[tokio::test]
 async fn what_no_server_may_send_is_an_error() {
     let mut packer = Packer::new();
@@ -216,7 +228,7 @@ async fn what_no_server_may_send_is_an_error() {
             update(&[rectangle([0, 0, 16_384, 16_384], DESKTOP_SIZE, &[])]),
         ),
         ("message type 9", vec![9]),
-        ("a text of", vec![3, 0, 0, 0, 0xff, 0, 0, 0]),
+        ("connection", vec![3, 0, 0, 0, 0xff, 0, 0, 0]),
         ("the kind 17", wrong([0, 0, 2, 2], &[17])),
         ("the kind 129", wrong([0, 0, 2, 2], &[129])),
         ("less than", wrong([0, 0, 2, 2], &[1, 1, 2])),

@@ -269,3 +269,27 @@ fn all_that_novnc_sends_is_told() {
     assert_eq!(expected.len(), 16);
     assert_eq!(follow(cut(&stream, &[7])), (expected, None));
 }
+
+/// Whoever judges messages sees all of those that press and let go.
+#[test]
+fn a_message_of_a_fixed_length_is_told_when_it_is_whole() {
+    for message in [
+        with(&[SET_PIXEL_FORMAT], 19),
+        with(&[FRAMEBUFFER_UPDATE_REQUEST], 9),
+        with(&[KEY_EVENT], 7),
+        with(&[POINTER_EVENT, 1], 4),
+        with(&[ENABLE_CONTINUOUS_UPDATES], 9),
+        with(&[XVP, 0, 1, 2], 0),
+        with(&[QEMU, QEMU_EXTENDED_KEY_EVENT], 10),
+        with(&[QEMU, QEMU_AUDIO, 0, 1], 0),
+        with(&[QEMU, QEMU_AUDIO, 0, 2], 6),
+    ] {
+        let mut messages = Messages::default();
+        let (last, rest) = message.split_last().unwrap();
+        let told = messages.advance(rest).unwrap();
+        assert_eq!(told, (rest.len(), Part::Beginning));
+        assert_eq!(messages.beginning(), rest);
+        assert!(matches!(messages.advance(&[*last]), Ok((1, Part::Head(_)))));
+        assert!(messages.at_boundary());
+    }
+}

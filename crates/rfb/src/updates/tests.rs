@@ -216,6 +216,42 @@ fn the_size_is_what_the_viewer_was_told_last() {
     );
 }
 
+#[test]
+fn the_layout_and_the_answer_to_a_resize_are_what_the_server_said_last() {
+    let layout = |screens: &[u8]| {
+        let mut list = vec![u8::try_from(screens.len()).unwrap(), 0, 0, 0];
+        for screen in screens {
+            list.extend([*screen; 16]);
+        }
+        list
+    };
+    let said = |x, y, screens: &[u8]| {
+        update(&[rectangle(
+            x,
+            y,
+            800,
+            600,
+            EXTENDED_DESKTOP_SIZE,
+            &layout(screens),
+        )])
+    };
+    let mut updates = after(&[init(640, 480), said(0, 0, &[1, 2])]);
+    assert_eq!(updates.layout(), [[1; 16], [2; 16]].concat());
+    assert_eq!(updates.take_resize_answer(), None);
+    for (message, answer, screen) in [
+        (said(1, 0, &[3]), Some(0), 3),
+        (said(1, 1, &[4]), Some(1), 3),
+        (said(2, 0, &[5]), None, 5),
+    ] {
+        for byte in message {
+            updates.advance(&mut [byte]);
+        }
+        assert_eq!(updates.take_resize_answer(), answer);
+        assert_eq!(updates.layout(), [screen; 16]);
+        assert!(updates.at_boundary());
+    }
+}
+
 /// A server, and what its viewer makes of it: zlib streams as in Tight, of which the viewer's go on.
 struct Server([flate2::Compress; 4]);
 

@@ -69,6 +69,9 @@ pub(super) fn read(
     let aliases = read_aliases(&mut fields, problems);
     let environment = read_environment(&mut fields, problems);
     let timers = read_timers(&mut fields, origin.defaults, problems);
+    let max_size = fields
+        .parsed("max_size", text::parse_screen_size, problems)
+        .map(|(size, _)| size);
     let remote = fields.table("remote", problems);
     let streams_at = fields.table("stream", problems);
     let place = if fields.has("remote") {
@@ -110,6 +113,7 @@ pub(super) fn read(
         streams,
         environment,
         timers,
+        max_size,
     };
     Some((app, aliases))
 }

@@ -1,8 +1,11 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use rfb::client::AREA_MAX;
+
 use super::*;
 use crate::desktop::rights::Clipboard;
+use crate::gateway::screen::Screens;
 
 const KEY: [u8; 8] = [4, 1, 0, 0, 0, 0, 0, 0x61];
 const POINTER: [u8; 6] = [5, 1, 0, 1, 0, 2];
@@ -16,23 +19,22 @@ const SET_DESKTOP_SIZE: [u8; 24] = [
 ];
 
 /// Messages, how much of each has to be known to judge it, and whether one who only looks on may send it.
-const SAMPLES: [(&[u8], usize, bool); 16] = [
-    (&[0; 20], 1, true),
+const SAMPLES: [(&[u8], usize, bool); 15] = [
+    (&[0; 20], 20, true),
     (&[2, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 5], 4, true),
-    (&REQUEST, 1, true),
-    (&KEY, 1, false),
-    (&POINTER, 2, false),
+    (&REQUEST, 10, true),
+    (&KEY, 8, false),
+    (&POINTER, 6, false),
     (&CUT_TEXT, 8, false),
     (&CLIPBOARD_REQUEST, 12, true),
     (&CLIPBOARD_NOTIFY, 12, false),
-    (&[150, 1, 0, 0, 0, 0, 0, 64, 0, 48], 1, true),
+    (&[150, 1, 0, 0, 0, 0, 0, 64, 0, 48], 10, true),
     (&FENCE, 9, true),
-    (&[250, 0, 1, 2], 1, false),
-    (&SET_DESKTOP_SIZE, 8, false),
+    (&[250, 0, 1, 2], 4, false),
     (&[253, 0x81, 0, 4, 4, 1, 0, 0], 4, false),
-    (&[255, 0, 0, 1, 0, 0, 0, 0x61, 0, 0, 0, 0x1e], 2, false),
+    (&[255, 0, 0, 1, 0, 0, 0, 0x61, 0, 0, 0, 0x1e], 12, false),
     (&[255, 1, 0, 0], 4, false),
-    (&[255, 1, 0, 2, 1, 2, 0, 0, 172, 68], 4, false),
+    (&[255, 1, 0, 2, 1, 2, 0, 0, 172, 68], 10, false),
 ];
 
 fn endpoint(protocol: Protocol, presence: Presence) -> Endpoint {
@@ -45,8 +47,13 @@ fn endpoint(protocol: Protocol, presence: Presence) -> Endpoint {
 }
 
 fn filter(rights: Rights) -> Filter {
-    let endpoint = endpoint(Protocol::Rfb, Presence::Viewer);
-    Filter::new(&endpoint, Arc::new(Standing::new(rights)))
+    filter_of(&endpoint(Protocol::Rfb, Presence::Viewer), rights)
+}
+
+fn filter_of(endpoint: &Endpoint, rights: Rights) -> Filter {
+    let standing = Arc::new(Standing::new(rights));
+    let seat = Screens::default().sit(&"wall".parse().unwrap(), Arc::clone(&standing));
+    Filter::new(endpoint, standing, seat, AREA_MAX)
 }
 
 const VIEW: Rights = Rights {
@@ -63,8 +70,10 @@ fn pass(filter: &mut Filter, piece: &[u8]) -> Result<Vec<u8>, Ending> {
     let mut buffer = vec![0xee; rfb::messages::HEAD_MAX_LEN];
     buffer.extend_from_slice(piece);
     let payload = rfb::messages::HEAD_MAX_LEN..buffer.len();
-    let passed = filter.apply(&mut buffer, payload)?;
-    Ok(buffer[passed].to_vec())
+    match filter.apply(&mut buffer, payload) {
+        (passed, None) => Ok(buffer[passed].to_vec()),
+        (_, Some(ending)) => Err(ending),
+    }
 }
 
 fn pieces<'a>(mut rest: &'a [u8], lengths: &'a [usize]) -> impl Iterator<Item = &'a [u8]> {
@@ -129,7 +138,7 @@ proptest! {
             rest = after;
         }
         let expected = stream(&indices, |at, allowed, head| {
-            allowed || free[at..at + head].contains(&true)
+            allowed || free[at + head - 1]
         });
         prop_assert_eq!(passed, expected);
     }
@@ -138,13 +147,141 @@ proptest! {
 #[test]
 fn what_has_begun_to_pass_passes_to_its_end() {
     let mut filter = filter(CONTROL);
-    assert_eq!(pass(&mut filter, &KEY[..3]).unwrap(), KEY[..3]);
+    assert_eq!(pass(&mut filter, &CUT_TEXT[..9]).unwrap(), CUT_TEXT[..9]);
     filter.standing.set(VIEW);
-    let rest = [&KEY[3..], &KEY, &REQUEST].concat();
+    let rest = [&CUT_TEXT[9..], &KEY, &REQUEST].concat();
     assert_eq!(
         pass(&mut filter, &rest).unwrap(),
-        [&KEY[3..], &REQUEST].concat()
+        [&CUT_TEXT[9..], &REQUEST].concat()
     );
+}
+
+#[test]
+fn a_key_passes_as_a_whole_or_not_at_all() {
+    let mut filter = filter(CONTROL);
+    assert_eq!(pass(&mut filter, &KEY[..7]).unwrap(), b"");
+    assert_eq!(pass(&mut filter, &KEY[7..]).unwrap(), KEY);
+    assert_eq!(pass(&mut filter, &KEY[..7]).unwrap(), b"");
+    filter.standing.set(VIEW);
+    assert_eq!(pass(&mut filter, &KEY[7..]).unwrap(), b"");
+}
+
+const KEY_UP: [u8; 8] = [4, 0, 0, 0, 0, 0, 0, 0x61];
+const POINTER_UP: [u8; 6] = [5, 0, 0, 1, 0, 2];
+
+#[test]
+fn who_loses_control_has_let_go_of_everything_between_two_messages() {
+    let mut filter = filter(CONTROL);
+    pass(&mut filter, &[&KEY[..], &POINTER].concat()).unwrap();
+    assert_eq!(filter.speak().unwrap(), b"");
+    filter.standing.set(VIEW);
+    // The beginning of a message that is held back is none that the server has.
+    pass(&mut filter, &REQUEST[..4]).unwrap();
+    assert_eq!(filter.speak().unwrap(), [&KEY_UP[..], &POINTER_UP].concat());
+    assert_eq!(filter.speak().unwrap(), b"");
+    assert_eq!(filter.let_go(), b"");
+}
+
+#[test]
+fn who_loses_control_in_the_middle_of_a_message_has_let_go_behind_it_and_owes_that_until_then() {
+    let mut filter = filter(CONTROL);
+    pass(&mut filter, &[&KEY[..], &CUT_TEXT[..9]].concat()).unwrap();
+    assert_eq!(filter.let_go(), b"");
+    assert!(!filter.owes_release());
+    filter.standing.set(VIEW);
+    assert_eq!(filter.speak().unwrap(), b"");
+    assert!(filter.owes_release());
+    assert_eq!(pass(&mut filter, &CUT_TEXT[9..]).unwrap(), CUT_TEXT[9..]);
+    assert_eq!(filter.speak().unwrap(), KEY_UP);
+    assert!(!filter.owes_release());
+}
+
+/// Letting go is a message as any other one, also in front of what is no RFB.
+#[test]
+fn what_came_before_what_is_no_rfb_goes_on() {
+    let mut filter = filter(CONTROL);
+    pass(&mut filter, &KEY).unwrap();
+    let mut buffer = [0xee; rfb::messages::HEAD_MAX_LEN].to_vec();
+    buffer.extend([&KEY_UP[..], &[7], &KEY].concat());
+    let payload = rfb::messages::HEAD_MAX_LEN..buffer.len();
+    let (passed, ending) = filter.apply(&mut buffer, payload);
+    assert_eq!(buffer[passed], KEY_UP);
+    assert!(matches!(ending, Some(Ending::ViewerRefused(_))));
+    assert_eq!(filter.let_go(), b"");
+}
+
+#[test]
+fn who_leaves_has_let_go_of_everything() {
+    let mut filter = filter(CONTROL);
+    pass(&mut filter, &[&KEY[..], &POINTER, &KEY[..5]].concat()).unwrap();
+    assert_eq!(filter.let_go(), [&KEY_UP[..], &POINTER_UP].concat());
+    assert_eq!(filter.let_go(), b"");
+}
+
+#[test]
+fn what_was_held_down_on_a_server_that_is_gone_is_no_more() {
+    let mut filter = filter(CONTROL);
+    pass(&mut filter, &[&KEY[..], &REQUEST[..4]].concat()).unwrap();
+    filter.turn();
+    assert_eq!(filter.let_go(), b"");
+    // Nor is the message that was meant for it.
+    let rest = [&REQUEST[4..], &KEY].concat();
+    assert_eq!(pass(&mut filter, &rest).unwrap(), KEY);
+}
+
+#[test]
+fn a_size_is_asked_for_as_a_whole_message_unless_it_is_refused() {
+    let mut large = SET_DESKTOP_SIZE;
+    large[2] = 0x40;
+    large[4] = 0x40;
+    let none = [251, 0, 4, 0, 3, 0, 0, 0];
+    for (message, rights, refused) in [
+        (&SET_DESKTOP_SIZE[..], CONTROL, None),
+        (&SET_DESKTOP_SIZE, VIEW, Some(ResizeStatus::Prohibited)),
+        (&large, CONTROL, Some(ResizeStatus::Prohibited)),
+        (&none, CONTROL, Some(ResizeStatus::InvalidLayout)),
+    ] {
+        for len in [1, 7, 8, 100] {
+            let mut filter = filter(rights);
+            let mut passed = Vec::new();
+            for piece in [message, &REQUEST].concat().chunks(len) {
+                passed.extend(pass(&mut filter, piece).unwrap());
+            }
+            assert_eq!(passed, REQUEST);
+            let said = filter.speak().unwrap();
+            assert_eq!(said, if refused.is_none() { message } else { &[] });
+            assert_eq!(filter.speak().unwrap(), b"");
+            assert_eq!(filter.take_refused(), refused);
+            assert_eq!(filter.take_refused(), None);
+        }
+    }
+}
+
+#[test]
+fn a_size_that_nobody_answered_is_refused_when_the_server_is_gone() {
+    let mut filter = filter(CONTROL);
+    filter.note_size((640, 480), &[7; 16]);
+    pass(&mut filter, &SET_DESKTOP_SIZE).unwrap();
+    assert_eq!(filter.speak().unwrap(), SET_DESKTOP_SIZE);
+    assert_eq!(filter.server_is_gone(), Some((640, 480)));
+    assert_eq!(filter.take_refused(), Some(ResizeStatus::OutOfResources));
+    filter.turn();
+    assert_eq!(filter.speak().unwrap(), b"");
+}
+
+#[test]
+fn a_size_that_was_given_and_did_not_last_is_nobodys_any_more() {
+    let mut filter = filter(CONTROL);
+    let mut large = SET_DESKTOP_SIZE;
+    (large[2], large[4]) = (0x0f, 0x08);
+    filter.note_size((640, 480), &[7; 16]);
+    pass(&mut filter, &large).unwrap();
+    assert_eq!(filter.speak().unwrap(), large);
+    filter.resize_was_answered(0);
+    assert_eq!(filter.wishes().size(), large);
+    filter.note_size((0x0f00, 0x0800), &[7; 16]);
+    assert_eq!(filter.server_is_gone(), Some((640, 480)));
+    assert!(filter.wishes().size().is_empty());
 }
 
 #[test]
@@ -216,34 +353,32 @@ fn what_is_no_rfb_ends_the_connection() {
 
 #[test]
 fn what_cannot_be_understood_is_kept_out_as_a_whole() {
-    let of = |protocol, presence, rights| {
-        Filter::new(
-            &endpoint(protocol, presence),
-            Arc::new(Standing::new(rights)),
-        )
-    };
-    for presence in [Presence::Viewer, Presence::Listener] {
-        let mut opaque = of(Protocol::Tcp, presence, VIEW);
-        assert_eq!(pass(&mut opaque, b"anything").unwrap(), b"");
-        opaque.standing.set(CONTROL);
+    let of = |protocol, presence, rights| filter_of(&endpoint(protocol, presence), rights);
+    for protocol in [Protocol::Tcp, Protocol::Websocket] {
+        let mut opaque = of(protocol, Presence::Viewer, CONTROL);
         assert_eq!(pass(&mut opaque, b"anything").unwrap(), b"anything");
+        assert_eq!(opaque.speak().unwrap(), b"");
+        opaque.standing.set(VIEW);
+        assert!(matches!(
+            pass(&mut opaque, b"anything"),
+            Err(Ending::CannotHold)
+        ));
+        // It goes at once, and with it what it holds down.
+        assert!(matches!(opaque.speak(), Err(Ending::CannotHold)));
     }
     // Also of one who may not paste.
     let controls = Rights {
         role: Role::Control,
         clipboard: Clipboard::Out,
     };
-    let mut display = of(Protocol::Display, Presence::Listener, VIEW);
-    assert_eq!(pass(&mut display, b"scale 2\n").unwrap(), b"");
-    display.standing.set(controls);
-    assert_eq!(pass(&mut display, b"scale 2\n").unwrap(), b"scale 2\n");
-    let mut frames = of(Protocol::Websocket, Presence::Viewer, CONTROL);
-    assert_eq!(pass(&mut frames, b"anything").unwrap(), b"anything");
-    frames.standing.set(VIEW);
-    assert!(matches!(
-        pass(&mut frames, b"anything"),
-        Err(Ending::CannotHold)
-    ));
+    for protocol in [Protocol::Display, Protocol::Tcp] {
+        let mut beside = of(protocol, Presence::Listener, VIEW);
+        assert_eq!(pass(&mut beside, b"scale 2\n").unwrap(), b"");
+        assert_eq!(beside.speak().unwrap(), b"");
+        beside.standing.set(controls);
+        assert_eq!(pass(&mut beside, b"scale 2\n").unwrap(), b"scale 2\n");
+    }
     let mut listening = of(Protocol::Websocket, Presence::Listener, VIEW);
     assert_eq!(pass(&mut listening, b"anything").unwrap(), b"anything");
+    assert_eq!(listening.speak().unwrap(), b"");
 }

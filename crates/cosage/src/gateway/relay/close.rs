@@ -24,9 +24,9 @@ const CLOSE_BOUND: Duration = Duration::from_secs(2);
 impl Relay {
     /// Tells the client why, and ends both connections.
     pub(in crate::gateway) async fn close(mut self, ending: &Ending) {
+        self.let_go().await;
         let told = match ending {
-            Ending::ClientSilent => return,
-            Ending::ClientGone => Ok(Ok(())),
+            Ending::ClientSilent | Ending::ClientGone => Ok(Ok(())),
             Ending::ClientClosed(_) if matches!(self.framing, Framing::Passed { .. }) => {
                 timeout(CLOSE_BOUND, self.pass_answer()).await.map(Ok)
             }
@@ -38,10 +38,8 @@ impl Relay {
                 timeout(FLUSH_BOUND, self.write_farewell()).await
             }
         };
-        if !matches!(told, Ok(Ok(()))) {
-            // Nobody takes the bytes, so there is nobody to wait for.
-            return;
-        }
+        // Where nobody takes the bytes, there is nobody to wait for.
+        let listens = matches!(told, Ok(Ok(()))) && !matches!(ending, Ending::ClientSilent);
         let Self {
             client,
             upstream,
@@ -52,12 +50,35 @@ impl Relay {
         } = self;
         let hang_up = async {
             tokio::join!(
-                hang_up_client(client, framing, ending, &pool),
+                async {
+                    if listens {
+                        hang_up_client(client, framing, ending, &pool).await;
+                    }
+                },
                 hang_up_upstream(upstream, to_upstream, ending, &pool),
             )
         };
         // What is not done within the bound ends when the sockets are dropped.
         let _ = timeout(CLOSE_BOUND, hang_up).await;
+    }
+
+    /// Lets go of what the client holds down, behind what is on its way to the upstream: as much as goes at once; the rest
+    /// goes when the upstream is hung up.
+    async fn let_go(&mut self) {
+        let mut rest = match self.to_upstream.take() {
+            Some(chunk) => chunk.buffer[chunk.ready].to_vec(),
+            None => Vec::new(),
+        };
+        rest.extend(self.filter.let_go());
+        if rest.is_empty() || self.upstream_deaf {
+            return;
+        }
+        self.to_upstream = Some(self.own_words(rest));
+        poll_fn(|context| {
+            let _ = self.poll_write_upstream(context);
+            Poll::Ready(())
+        })
+        .await;
     }
 
     /// Writes what is on its way and then the close frame, which may have to wait for the end of
@@ -150,14 +171,14 @@ async fn hang_up_client(mut client: TcpStream, mut framing: Framing, ending: &En
     }
 }
 
-/// When the client has ended the connection, the upstream gets the client's last bytes and an end of its own.
+/// The upstream gets the last messages and an end of its own, unless it has ended by itself.
 async fn hang_up_upstream(
     mut upstream: TcpStream,
     rest: Option<Chunk>,
     ending: &Ending,
     pool: &Pool,
 ) {
-    if !matches!(ending, Ending::ClientClosed(_) | Ending::ClientGone) {
+    if matches!(ending, Ending::UpstreamClosed | Ending::UpstreamFailed(_)) {
         return;
     }
     if let Some(mut chunk) = rest

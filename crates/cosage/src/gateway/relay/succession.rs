@@ -18,12 +18,13 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::{Chunk, HEADROOM, Relay, TURNS};
+use super::{HEADROOM, Relay, TURNS};
 use crate::desktop::lease::{EndReason, Lease};
 use crate::desktop::lifecycle::BREAK_BOUND;
 use crate::desktop::rights::Role;
 use crate::gateway::dial::{self, Turns};
 use crate::gateway::ending::Ending;
+use crate::gateway::screen::Size;
 
 /// How long what the instance still had to say may take to arrive, once the engine has said that it ended.
 const LAST_WORDS_BOUND: Duration = Duration::from_secs(1);
@@ -36,8 +37,8 @@ struct Told {
     pixel_format: [u8; PIXEL_FORMAT_LEN],
     /// `SetEncodings`, the whole message.
     encodings: Vec<u8>,
-    /// The size that the screen had, where the viewer can choose one.
-    size: Option<(u16, u16)>,
+    /// The size that the screen is to have, where the viewer can choose one.
+    size: Option<Size>,
 }
 
 impl Told {
@@ -82,13 +83,14 @@ impl Relay {
             Ending::UpstreamClosed | Ending::UpstreamFailed(_) => {}
             ending => return Err(ending),
         }
-        let Some(wishes) = self.wishes() else {
+        let size = self.filter.server_is_gone();
+        let Some(wishes) = self.wishes(size) else {
             return Err(ending);
         };
         let uid = lease.instance().uid.clone();
         match self.hold(successor(lease, &wishes, turns)).await? {
             Ok(next) => {
-                let now = self.wishes().filter(|_| self.can_take(next.size));
+                let now = self.wishes(size).filter(|_| self.can_take(next.size));
                 let Some(now) = now else {
                     return Err(ending);
                 };
@@ -118,8 +120,8 @@ impl Relay {
         }
     }
 
-    /// What the viewer would say to another server; `None` when another one cannot go on.
-    fn wishes(&mut self) -> Option<Told> {
+    /// What the viewer would say to another server, which is to have this size; `None` when another one cannot go on.
+    fn wishes(&mut self, size: Option<Size>) -> Option<Told> {
         let updates = self.updates.as_ref()?;
         let wishes = self.filter.wishes();
         let encodings = wishes.encodings()?;
@@ -128,7 +130,8 @@ impl Relay {
             encodings: encodings.to_vec(),
             size: wishes
                 .takes(client::EXTENDED_DESKTOP_SIZE)
-                .then(|| updates.size()),
+                .then_some(size)
+                .flatten(),
         })
     }
 
@@ -175,9 +178,12 @@ impl Relay {
                 break;
             }
         }
-        match ready!(self.poll_write_client(context)) {
-            Ok(()) => Poll::Pending,
-            Err(ending) => Poll::Ready(ending),
+        loop {
+            match ready!(self.poll_write_client(context)) {
+                Ok(()) if self.tell_refusal() => {}
+                Ok(()) => return Poll::Pending,
+                Err(ending) => return Poll::Ready(ending),
+            }
         }
     }
 
@@ -201,20 +207,10 @@ impl Relay {
         }
         // Whole, because what the viewer has is of another server; the viewer goes on asking by itself.
         orders.extend(client::update_request(Update::Full, size));
-        let may_resize = self.filter.rights().role == Role::Control;
-        let wishes = self.filter.wishes();
-        if wishes.continuous() {
+        if self.filter.wishes().continuous() {
             orders.extend(client::continuous_updates(size));
         }
-        if may_resize {
-            // Nobody is left who could answer it, and noVNC asks for no other size before it was answered.
-            orders.extend(wishes.resize());
-        }
-        self.to_upstream = Some(Chunk {
-            ready: 0..orders.len(),
-            end: orders.len(),
-            buffer: self.pool.adopt(orders),
-        });
+        self.to_upstream = Some(self.own_words(orders));
         Ok(())
     }
 
