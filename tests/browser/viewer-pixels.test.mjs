@@ -8,6 +8,20 @@ import { openViewer } from "../support/viewer.mjs";
 
 const white = [255, 255, 255];
 
+const catalog = `
+[app.bounded]
+title = "Bounded"
+description = "Has few pixels at most."
+image = "cosage/tiny:latest"
+pull = "never"
+password = true
+max_size = "1000x700"
+
+[app.bounded.stream.vnc]
+port = 5900
+protocol = "rfb"
+`;
+
 /** Has the page connect to nothing as a desktop's stream `display`, and remembers what it says there last, in `said`. */
 function takeDisplay() {
   class Display extends EventTarget {
@@ -33,7 +47,7 @@ describe("the screen's own pixels", () => {
 
   before(async () => {
     browser = await startBrowser();
-    service = await startService("pixels");
+    service = await startService("pixels", { catalog });
   });
 
   afterEach(() => closePages(browser));
@@ -44,8 +58,8 @@ describe("the screen's own pixels", () => {
   });
 
   /** A viewer of a desktop with these streams. `said` is the last word of the page's connection to `display`, if there is one. */
-  async function open(uid, { query = "", streams = ["vnc", "display"], ...context } = {}) {
-    await service.open(uid, { vm: "tiny" });
+  async function open(uid, { vm = "tiny", query = "", streams = ["vnc", "display"], ...context } = {}) {
+    await service.open(uid, { vm });
     const prepared = async (options) => {
       const opened = await browser.newContext(options);
       await opened.addInitScript(takeDisplay);
@@ -135,6 +149,17 @@ describe("the screen's own pixels", () => {
       await viewer.screenshot(`viewer-pixels-${locale}`);
       await viewer.close();
     }
+  });
+
+  it("are left where the desktop cannot have as many, which is said, and tried again in another window", async () => {
+    const { viewer, says } = await open("bounded", { vm: "bounded" });
+    await viewer.page.getByText("The desktop cannot have as many pixels as this window.").waitFor();
+    await viewer.sized(800, 500);
+    await says(1);
+    await viewer.assertClean();
+    await viewer.page.setViewportSize({ width: 440, height: 260 });
+    await viewer.sized(880, 520);
+    await says(2);
   });
 
   it("are not asked for by whoever only watches, nor of a desktop that cannot draw larger", async () => {
