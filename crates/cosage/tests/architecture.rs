@@ -8,24 +8,28 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Every source file of the service, as a path relative to `src`, with its text.
-fn sources() -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+/// Every source file below a folder, as a path relative to it, with its text.
+fn rust_files(root: &Path) -> Vec<(String, String)> {
     let mut found = Vec::new();
-    let mut folders = vec![root.clone()];
+    let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path: PathBuf = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
+                let name = path.strip_prefix(root).unwrap().to_str().unwrap();
                 found.push((name.to_owned(), fs::read_to_string(&path).unwrap()));
             }
         }
     }
     assert!(found.len() > 20, "the sources were not found");
     found
+}
+
+/// Every source file of the service.
+fn sources() -> Vec<(String, String)> {
+    rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
 }
 
 /// The lines of code (no comments) outside `allowed` that contain one of `words`.
@@ -122,4 +126,92 @@ fn the_lifecycle_is_pure() {
     .filter(|line| line.starts_with("desktop/lifecycle.rs"))
     .collect();
     assert!(found.is_empty(), "{found:#?}");
+}
+
+/// The lines of a file's tests without comments, each with its number: of a file of tests all, and of
+/// others what is in the module for tests, moved to the left as if it were a file.
+fn test_lines<'a>(name: &str, text: &'a str) -> Vec<(usize, &'a str)> {
+    let whole = name.contains("/tests/") || name.ends_with("/tests.rs");
+    text.lines()
+        .enumerate()
+        .map(|(index, line)| (index + 1, line))
+        .skip_while(|(_, line)| !whole && *line != "#[cfg(test)]")
+        .map(|(number, line)| match line.strip_prefix("    ") {
+            Some(moved) if !whole => (number, moved),
+            _ => (number, line),
+        })
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
+        .collect()
+}
+
+/// Whether a function, of which these are the lines up to one of its own, stops the clock.
+fn on_the_paused_clock(before: &[(usize, &str)]) -> bool {
+    before
+        .iter()
+        .rev()
+        .take_while(|(_, line)| *line != "}")
+        .any(|(_, line)| line.contains("start_paused = true") || line.contains("time::pause()"))
+}
+
+/// The lines of tests that wait for a time, or look how much has gone by, on a clock that runs.
+fn lines_that_measure_time(name: &str, text: &str) -> Vec<String> {
+    let lines = test_lines(name, text);
+    let attributes = || {
+        lines
+            .iter()
+            .filter(|(_, line)| line.starts_with("#[tokio::test"))
+    };
+    // What all of a file's tests share runs on their clock.
+    let all_paused =
+        attributes().count() > 0 && attributes().all(|(_, line)| line.contains("start_paused"));
+    if all_paused || name.ends_with("support/wait.rs") || name.ends_with("tests/architecture.rs") {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for (index, (number, line)) in lines.iter().enumerate() {
+        let sleeps = line.match_indices("sleep(").any(|(at, _)| {
+            let previous = line[..at].chars().next_back();
+            !previous.is_some_and(|letter| letter.is_alphanumeric() || letter == '_')
+        });
+        if (sleeps || line.contains(".elapsed()")) && !on_the_paused_clock(&lines[..index]) {
+            found.push(format!("{name}:{number}: {}", line.trim()));
+        }
+    }
+    found
+}
+
+#[test]
+fn tests_wait_for_events_and_measure_no_time() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let found: Vec<String> = rust_files(crates)
+        .iter()
+        .flat_map(|(name, text)| lines_that_measure_time(name, text))
+        .collect();
+    assert!(
+        found.is_empty(),
+        "wait for the event (tests/support/wait.rs), or stop the clock (start_paused): {found:#?}"
+    );
+}
+
+#[test]
+fn a_sleep_is_found_wherever_a_test_has_it() {
+    let found = |name: &str, text: &str| lines_that_measure_time(name, text).len();
+    let test = "#[tokio::test]\nasync fn a() {\n    tokio::time::sleep(SECOND).await;\n}\n";
+    assert_eq!(found("cosage/tests/a.rs", test), 1);
+    assert_eq!(found("cosage/src/a/tests.rs", test), 1);
+    let code = "async fn a() {\n    sleep(SECOND).await;\n}\n";
+    assert_eq!(found("cosage/src/a.rs", code), 0);
+    assert_eq!(
+        found("cosage/src/a.rs", &format!("{code}#[cfg(test)]\n{test}")),
+        1
+    );
+    assert_eq!(
+        found("cosage/tests/a.rs", "assert!(begun.elapsed() < SECOND);\n"),
+        1
+    );
+    let paused = test.replace("test]", "test(start_paused = true)]");
+    assert_eq!(found("cosage/tests/a.rs", &paused), 0);
+    assert_eq!(found("cosage/tests/a.rs", &format!("{paused}{test}")), 1);
+    let name = "fn a() {\n    asleep(&service);\n}\n";
+    assert_eq!(found("cosage/tests/a.rs", name), 0);
 }

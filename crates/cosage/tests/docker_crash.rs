@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use process::{Container, PATIENCE, Reply, Scene, Service, call, eventually};
+use process::{Container, PATIENCE, Reply, Scene, Service, at_phase, call, eventually};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use reqwest::{Client, Method};
@@ -44,22 +44,24 @@ async fn killed_at_random_moments_it_loses_and_orphans_nothing() {
     let bystander = scene.containers();
     let owner = bystander[0].owner.clone();
 
-    let (end, ended) = watch::channel(false);
+    let (stage, seen) = watch::channel(Stage::Up);
     let workers = (0..WORKERS).map(|number| {
-        let worker = Worker::new(number, scene.address, ended.clone());
+        let worker = Worker::new(number, scene.address, seen.clone());
         tokio::spawn(worker.work())
     });
     let workers: Vec<_> = workers.collect();
     let mut random = StdRng::seed_from_u64(SEED);
     for _ in 0..KILLS {
         let work = Duration::from_millis(random.random_range(WORK));
-        tokio::time::sleep(work).await;
+        at_phase(work).await;
+        stage.send(Stage::Down).unwrap();
         service.kill();
         service = scene.serve().await;
+        stage.send(Stage::Up).unwrap();
         let known = service.get("/api/vm/bystander").await;
         assert_eq!(known.json["app"], "tiny", "{known:?}");
     }
-    end.send(true).unwrap();
+    stage.send(Stage::Over).unwrap();
     let outcomes: Vec<Outcome> = join_all(workers)
         .await
         .into_iter()
@@ -132,13 +134,24 @@ async fn settled(scene: &Scene, service: &Service, owner: &str) -> Vec<Container
     eventually(ORDER, "the containers are those of the desktops", look).await
 }
 
+/// Where the test is, as its workers need to know.
+#[derive(Clone, Copy, PartialEq)]
+enum Stage {
+    /// The service answers.
+    Up,
+    /// It is about to be killed, or not ready yet.
+    Down,
+    /// Enough was killed.
+    Over,
+}
+
 /// A client that works on a desktop of its own, and on allocated ones.
 struct Worker {
     uid: String,
     address: SocketAddr,
     client: Client,
     random: StdRng,
-    ended: watch::Receiver<bool>,
+    stage: watch::Receiver<Stage>,
     outcome: Outcome,
 }
 
@@ -150,19 +163,19 @@ struct Outcome {
 }
 
 impl Worker {
-    fn new(number: u64, address: SocketAddr, ended: watch::Receiver<bool>) -> Self {
+    fn new(number: u64, address: SocketAddr, stage: watch::Receiver<Stage>) -> Self {
         Self {
             uid: format!("worker-{number}"),
             address,
             client: Client::builder().timeout(PATIENCE).build().unwrap(),
             random: StdRng::seed_from_u64(SEED + 1 + number),
-            ended,
+            stage,
             outcome: Outcome::default(),
         }
     }
 
     async fn work(mut self) -> Outcome {
-        while !*self.ended.borrow() {
+        while *self.stage.borrow() != Stage::Over {
             match self.random.random_range(0..10) {
                 0..5 => {
                     let uid = self.uid.clone();
@@ -176,7 +189,7 @@ impl Worker {
         self.outcome
     }
 
-    /// `None`, after a moment, when the service is killed before it answers.
+    /// `None` when the service is killed before it answers, once the next one is ready.
     async fn call(&mut self, method: Method, path: &str) -> Option<Reply> {
         let body = (method == Method::POST).then_some(r#"{"vm": "tiny"}"#);
         match call(&self.client, self.address, method, path, body).await {
@@ -185,7 +198,8 @@ impl Worker {
                 Some(reply)
             }
             Err(_) => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                let up = self.stage.wait_for(|stage| *stage != Stage::Down);
+                up.await.unwrap();
                 None
             }
         }

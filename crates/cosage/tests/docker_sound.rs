@@ -9,8 +9,6 @@
 #[path = "support/process.rs"]
 mod process;
 
-use std::time::Duration;
-
 use futures_util::StreamExt;
 use process::{PATIENCE, Scene, Service, eventually, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -51,9 +49,6 @@ const CLUSTER: [u8; 4] = [0x1f, 0x43, 0xb6, 0x75];
 /// More than a cluster of silence has.
 const SOUND: usize = 150;
 
-/// Between two tries of a listener.
-const AGAIN: Duration = Duration::from_millis(50);
-
 /// Connects to the sound of the desktop at `url`.
 async fn listen(service: &Service, url: &str) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
     let uri = format!(
@@ -67,26 +62,24 @@ async fn listen(service: &Service, url: &str) -> WebSocketStream<MaybeTlsStream<
 
 /// Listens until something sounds.
 async fn hear(service: &Service, url: &str) {
-    let heard = async {
-        loop {
-            let mut socket = listen(service, url).await;
-            let mut begins = HEADER;
-            while let Some(Ok(message)) = socket.next().await {
-                if !message.is_binary() {
-                    break;
-                }
-                let part = message.as_payload();
-                assert_eq!(part[..4], begins);
-                if begins == CLUSTER && part.len() > SOUND {
-                    return;
-                }
-                begins = CLUSTER;
+    // As listeners do, it comes back when the sound has ended, or is not there yet.
+    eventually(PATIENCE, "something sounds", async || {
+        let mut socket = listen(service, url).await;
+        let mut begins = HEADER;
+        while let Some(Ok(message)) = socket.next().await {
+            if !message.is_binary() {
+                break;
             }
-            // As listeners do, it comes back when the sound has ended, or is not there yet.
-            tokio::time::sleep(AGAIN).await;
+            let part = message.as_payload();
+            assert_eq!(part[..4], begins);
+            if begins == CLUSTER && part.len() > SOUND {
+                return Some(());
+            }
+            begins = CLUSTER;
         }
-    };
-    within(PATIENCE, "something sounds", heard).await;
+        None
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
-use process::{PATIENCE, Scene, Service, Viewer, eventually};
+use process::{PATIENCE, Scene, Service, Viewer, at_phase, eventually};
 
 #[tokio::test]
 async fn twenty_allocations_at_the_same_moment_all_succeed() {
@@ -95,7 +95,7 @@ async fn come_back(service: &Service, phase: Duration, way: Way) {
             (reply.json["status"] != "ready").then_some(())
         })
         .await;
-        tokio::time::sleep(phase).await;
+        at_phase(phase).await;
         if let Way::Connects = way {
             match Viewer::open(service.stream_address, &url).await {
                 Ok(mut viewer) => return viewer.see().await,

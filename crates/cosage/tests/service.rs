@@ -6,6 +6,8 @@
 )]
 
 mod support;
+#[path = "support/wait.rs"]
+mod wait;
 
 use std::collections::HashSet;
 use std::net::TcpListener;
@@ -20,6 +22,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use support::{Options, Reply, Running, Socket, World, port_range};
 use tokio_websockets::{CloseCode, Message};
+use wait::{at_phase, pass};
 
 async fn service() -> (World, Running) {
     let world = World::new();
@@ -393,7 +396,7 @@ async fn nobody_looks_and_it_goes_and_asked_again_it_is_back() {
     let mut viewer = service.open(&url).await.unwrap();
     see_desktop(&mut viewer).await;
     // Twice the idle time: a viewer keeps it.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    pass(Duration::from_secs(2)).await;
     assert_eq!(service.get("/api/vm/b").await.json["status"], "ready");
     drop(viewer);
     service
@@ -429,12 +432,14 @@ async fn a_listener_keeps_nothing_alive_and_starts_nothing() {
 #[tokio::test]
 async fn asking_at_any_moment_of_a_stop_gives_a_living_desktop() {
     let (world, service) = service().await;
+    // Every delay and the stop itself are timers of this process.
+    tokio::time::pause();
     world.control().set_stop_delay(Duration::from_millis(60));
     for delay in (0..120).step_by(6) {
         let url = service.ensure("a", "desk").await;
         let stop = service.delete("/api/vm/a");
         let ask = async {
-            tokio::time::sleep(Duration::from_millis(delay)).await;
+            at_phase(Duration::from_millis(delay)).await;
             if delay % 4 == 0 {
                 service.ensure("a", "desk").await
             } else {
@@ -631,13 +636,12 @@ async fn a_name_that_is_taken_by_another_container_is_left_alone() {
 #[tokio::test]
 async fn a_client_that_hangs_up_does_not_cancel_the_start() {
     let (world, service) = service().await;
-    world.control().set_start_delay(Duration::from_millis(300));
-    let request = service
-        .request(Method::POST, "/api/vm/any/a")
-        .header("content-type", "application/json")
-        .body(r#"{"vm": "desk"}"#)
-        .timeout(Duration::from_millis(50));
-    assert!(request.send().await.unwrap_err().is_timeout());
+    world.control().set_start_delay(Duration::from_secs(1));
+    let starting = service.wait_until("a", |desktop| desktop["status"] == "starting");
+    tokio::select! {
+        reply = service.post("a", r#"{"vm": "desk"}"#) => panic!("the client has to go first: {reply:?}"),
+        _ = starting => {}
+    }
     service
         .wait_until("a", |desktop| desktop["status"] == "ready")
         .await;

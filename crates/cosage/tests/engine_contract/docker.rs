@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use cosage::desktop::{Environment, Uid};
@@ -246,10 +245,8 @@ impl Fixture for DockerFixture {
     async fn end(&self, instance: &InstanceId) {
         let id = self.id(instance).await;
         // A signal that comes before the trap is set ends it with another code.
-        let trap_is_set = ["exec", &id, "grep", "-q", "SigCgt:.*2..$", "/proc/1/status"];
-        while !succeeds(&trap_is_set).await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let trap_is_set = "until grep -q 'SigCgt:.*2..$' /proc/1/status; do sleep 0.02; done";
+        docker(&["exec", &id, "sh", "-c", trap_is_set]).await;
         docker(&["kill", "--signal", "USR1", &id]).await;
     }
 

@@ -1,10 +1,9 @@
 //! What only Docker can get wrong.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cosage::desktop::Uid;
 use cosage::engine::docker::{Docker, DockerSettings, Reach};
@@ -12,7 +11,7 @@ use cosage::engine::{
     Engine, EngineError, EngineEvent, Exit, Found, Instance, LaunchSpec, Limits, PullPolicy,
     Sandbox,
 };
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +40,7 @@ docker_tests! {
     files_stay_and_anonymous_volumes_go,
     an_end_for_want_of_memory_is_told,
     an_app_that_ends_at_once_leaves_its_last_words,
+    an_app_that_saves_when_it_is_stopped_has_its_grace,
     a_removed_network_is_made_again,
     two_services_make_one_network,
     a_lost_connection_comes_back,
@@ -232,6 +232,20 @@ async fn an_app_that_ends_at_once_leaves_its_last_words(subject: Arc<DockerFixtu
     }
 }
 
+async fn an_app_that_saves_when_it_is_stopped_has_its_grace(subject: Arc<DockerFixture>) {
+    let engine = subject.engine();
+    let uid = Uid::random();
+    let save = "trap 'sleep 0.5; echo saved >/home/desktop/mark; exit 0' TERM";
+    let spec = subject.script(
+        &uid,
+        &format!("{save}; echo ready; while :; do sleep 600 & wait $!; done"),
+    );
+    let instance = start(&*engine, &spec).await;
+    eventually(async || engine.logs(&instance.id, 1).await == Ok("ready\n".to_owned())).await;
+    assert_eq!(engine.stop(&instance.id, super::PATIENCE).await, Ok(()));
+    assert_eq!(subject.in_home(&uid, "cat mark").await, "saved");
+}
+
 async fn a_removed_network_is_made_again(subject: Arc<DockerFixture>) {
     let engine = subject.engine();
     let first = start(&*engine, &subject.desktop(&Uid::random())).await;
@@ -276,8 +290,14 @@ async fn a_lost_connection_comes_back(subject: Arc<DockerFixture>) {
     assert!(matches!(error, EngineError::Unavailable(_)), "{error}");
     subject.end(&instance.id).await;
 
-    // Longer than the first attempts: the outage is reported once only.
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    // Further attempts come to nothing, and the outage is reported once only.
+    std::fs::remove_file(&socket).unwrap();
+    let deaf = UnixListener::bind(&socket).unwrap();
+    for _ in 0..3 {
+        drop(deaf.accept().await.unwrap());
+    }
+    drop(deaf);
+    assert_eq!(events.next().now_or_never(), None);
     std::fs::remove_file(&socket).unwrap();
     let _forwarder = forward(socket);
     assert_eq!(events.next().await, Some(EngineEvent::Connected));
@@ -441,54 +461,4 @@ pub(super) fn connect_to(subject: &DockerFixture, socket: &std::path::Path) -> D
         host: Some(format!("unix://{}", socket.display())),
         ..subject.settings()
     })
-}
-
-/// Prints how a start compares with `docker run` of the same image.
-#[tokio::test]
-#[ignore = "a measurement: cargo test --release --test engine_contract quick -- --ignored --nocapture"]
-async fn a_start_is_as_quick_as_docker_run() {
-    let Some(subject) = fixture().await else {
-        return;
-    };
-    run(subject.clone(), async move {
-        let engine = subject.engine();
-        let mark = format!("cosage.contract={}", subject.run);
-        let mut ours = BTreeSet::new();
-        let mut theirs = BTreeSet::new();
-        // The first start of each side makes what the later ones find.
-        for round in 0..12 {
-            let mut spec = subject.desktop(&Uid::random());
-            container_mut(&mut spec).home = None;
-            let asked = Instant::now();
-            let instance = start(&*engine, &spec).await;
-            let taken = asked.elapsed();
-            engine.stop(&instance.id, Duration::ZERO).await.unwrap();
-            let asked = Instant::now();
-            let id = docker(&[
-                "run",
-                "--detach",
-                "--label",
-                &mark,
-                "--network",
-                &subject.run,
-                TINY,
-            ])
-            .await;
-            let their_taken = asked.elapsed();
-            docker(&["rm", "--force", "--volumes", &id]).await;
-            if round > 0 {
-                ours.insert(taken);
-                theirs.insert(their_taken);
-            }
-        }
-        println!(
-            "start:      median {:?} of {ours:?}",
-            ours.iter().nth(ours.len() / 2)
-        );
-        println!(
-            "docker run: median {:?} of {theirs:?}",
-            theirs.iter().nth(theirs.len() / 2)
-        );
-    })
-    .await;
 }

@@ -90,6 +90,7 @@ impl Fixture for FakeFixture {
     }
 
     fn slow_down(&self) {
+        self.control.set_start_steps([StartStep::Queued]);
         self.control.set_start_delay(Duration::from_millis(200));
     }
 

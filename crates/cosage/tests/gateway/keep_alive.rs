@@ -6,7 +6,7 @@ use std::time::Duration;
 use cosage::engine::Protocol;
 use cosage::gateway::GatewaySettings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::support::{PATIENCE, Service, accept, client_frame, endpoint, listener};
 
@@ -45,7 +45,6 @@ async fn a_client_that_answers_pings_stays() {
 async fn a_client_that_answers_nothing_is_given_up() {
     let (listener, address) = listener().await;
     let service = Service::with(endpoint(address, Protocol::Tcp), None, settings()).await;
-    let begun = Instant::now();
     let mut client = service.raw_client().await;
     let mut upstream = accept(&listener).await;
     let mut received = Vec::new();
@@ -54,7 +53,6 @@ async fn a_client_that_answers_nothing_is_given_up() {
         .unwrap()
         .unwrap();
     assert_eq!(received, [0x89, 0, 0x89, 0], "two pings and the end");
-    assert!(begun.elapsed() >= INTERVAL * 3);
     assert_eq!(upstream.read(&mut [0]).await.unwrap(), 0);
     service.leases(0).await;
 }

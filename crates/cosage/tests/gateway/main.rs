@@ -17,3 +17,5 @@ mod roles;
 mod succession;
 mod support;
 mod vnc;
+#[path = "../support/wait.rs"]
+mod wait;

@@ -199,16 +199,14 @@ async fn an_instance_that_never_agrees_is_a_bad_gateway() {
             }
         }
     };
-    let begun = Instant::now();
     let ((), head) = tokio::join!(refuse, response_head(&mut client));
-    assert!(begun.elapsed() >= Duration::from_secs(2));
     let status = StatusCode::BAD_GATEWAY.as_u16();
     assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
     service.leases(0).await;
 }
 
 /// Some images answer 502 for 10 s after one request that came too early.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_instance_that_starts_is_asked_once_a_second_from_its_port_on() {
     let (listener, address) = listener().await;
     let endpoint = websocket(address);
@@ -239,7 +237,7 @@ async fn an_instance_that_starts_is_asked_once_a_second_from_its_port_on() {
         .unwrap();
     let pauses = asked.windows(2).map(|pair| pair[1] - pair[0]);
     for pause in pauses {
-        assert!(pause >= Duration::from_millis(900), "{asked:?}");
+        assert!(pause >= Duration::from_secs(1), "{asked:?}");
     }
 }
 

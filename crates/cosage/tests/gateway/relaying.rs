@@ -16,6 +16,7 @@ use crate::support::{
     PATIENCE, REQUEST, Service, accept, client_frame, connected, endpoint, listener, next_payload,
     read_payload, response_head,
 };
+use crate::wait::pass;
 
 fn pattern(len: usize) -> Vec<u8> {
     (0..len)
@@ -91,8 +92,8 @@ async fn an_instance_that_is_a_moment_late_is_waited_for() {
     drop(listener);
     let service = Service::start(endpoint(address, Protocol::Tcp)).await;
     let mut client = service.client().await;
-    // The client is connected; the instance is not there yet.
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // The client is connected, and the gateway finds nobody there.
+    pass(Duration::from_millis(100)).await;
     let listener = tokio::net::TcpListener::bind(address).await.unwrap();
     let mut upstream = accept(&listener).await;
     upstream.write_all(b"here").await.unwrap();

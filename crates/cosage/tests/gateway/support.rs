@@ -349,7 +349,9 @@ impl Xvnc {
         command
             .arg(format!(":{}", address.port()))
             .args(["-rfbport", &address.port().to_string()])
-            .args(["-localhost", "-geometry", "320x200", "-depth", "24"]);
+            .args(["-localhost", "-geometry", "320x200", "-depth", "24"])
+            // It is killed at the end, and would leave its lock and its socket in /tmp.
+            .args(["-nolock", "-nolisten", "unix"]);
         match password {
             None => command.args(["-SecurityTypes", "None"]),
             Some(password) => {

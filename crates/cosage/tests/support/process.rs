@@ -23,7 +23,10 @@ use tempfile::TempDir;
 
 #[path = "viewer.rs"]
 mod viewer;
+#[path = "wait.rs"]
+mod wait;
 pub(crate) use viewer::Viewer;
+pub(crate) use wait::*;
 
 /// The desktop that the images' build makes for tests.
 pub(crate) const TINY: &str = "cosage/tiny:latest";
@@ -465,30 +468,6 @@ pub(crate) fn assert_error(reply: &Reply, status: u16, code: &str) {
     assert_eq!(reply.json["code"], code, "{reply:?}");
     assert!(!reply.json["details"].as_str().unwrap().is_empty());
     assert!(reply.json.get("url").is_none(), "{reply:?}");
-}
-
-/// Looks again and again until there is an answer; another process gives no better sign.
-pub(crate) async fn eventually<T>(
-    limit: Duration,
-    what: &str,
-    mut look: impl AsyncFnMut() -> Option<T>,
-) -> T {
-    let looked = async {
-        loop {
-            if let Some(found) = look().await {
-                return found;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    within(limit, what, looked).await
-}
-
-/// Waits for what has to come within a limit.
-pub(crate) async fn within<T>(limit: Duration, what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(limit, future)
-        .await
-        .unwrap_or_else(|_| panic!("not within {limit:?}: {what}"))
 }
 
 pub(crate) fn send(pid: u32, signal: Signal) {
