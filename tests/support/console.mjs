@@ -24,18 +24,42 @@ export async function openConsole(browser, origin, path = "/", { width = 1280, h
   page.on("console", (message) => {
     if (/content.security.policy/i.test(message.text())) page.complaints.push(message.text());
   });
-  await open(page, origin + path);
+  loadPersistently(page);
+  await page.goto(origin + path);
   return page;
 }
 
-/** Chromium gives up what it loads when a network interface comes or goes, as one does with every container; then again. */
-async function open(page, address) {
-  for (;;) {
-    try {
-      return await page.goto(address);
-    } catch (error) {
-      if (!error.message.includes("ERR_NETWORK_CHANGED")) throw error;
-    }
+/** More than the containers that come and go while one page loads. */
+const LOADS = 20;
+
+/**
+ * Chromium gives up what it loads when a network interface comes or goes, as one does with every container. Then the page
+ * loads again, but not for ever: `page.goto` and `page.reload` of this page do so.
+ */
+function loadPersistently(page) {
+  const changed = "ERR_NETWORK_CHANGED";
+  for (const name of ["goto", "reload"]) {
+    const load = page[name].bind(page);
+    page[name] = async (...options) => {
+      for (let loads = 1; ; loads++) {
+        // What the page is made of may be missing although its document is there.
+        let whole = true;
+        const note = (request) => {
+          const part = ["script", "stylesheet"].includes(request.resourceType());
+          if (part && request.failure().errorText.includes(changed)) whole = false;
+        };
+        page.on("requestfailed", note);
+        try {
+          const response = await load(...options);
+          if (whole) return response;
+          throw new Error(`${changed}: a part of ${page.url()} is missing`);
+        } catch (error) {
+          if (!error.message.includes(changed) || loads === LOADS) throw error;
+        } finally {
+          page.off("requestfailed", note);
+        }
+      }
+    };
   }
 }
 
