@@ -139,6 +139,23 @@ require_rust() {
     command -v cc >/dev/null || install_packages gcc libc6-dev
 }
 
+# Installs a subcommand of cargo that `test` needs and the machine lacks, outside this clone, so that the next clone finds
+# it: require_cargo_tool COMMAND VERSION [OPTION…]. Returns 1 when it cannot be had.
+require_cargo_tool() {
+    local command=$1 version=$2 root log=$state_dir/log/$1.log
+    ! cargo "${command#cargo-}" --version >/dev/null 2>&1 || return 0
+    root=${XDG_CACHE_HOME:-$HOME/.cache}/cosage-test/$command-$version
+    if [[ ! -x $root/bin/$command ]]; then
+        note "installing $command $version (takes a few minutes, once)"
+        # Compiling it costs far more than what it does here, so nothing is optimized.
+        CARGO_PROFILE_DEV_DEBUG=false CARGO_INCREMENTAL=0 CARGO_TERM_PROGRESS_WHEN=never \
+            cargo install --locked --profile dev --root "$root" "$command" --version "$version" "${@:3}" \
+            >"$log" 2>&1 </dev/null || return 1
+        done_line "installed $command $version"
+    fi
+    PATH=$root/bin:$PATH
+}
+
 require_node() {
     local version
     require_command node nodejs
