@@ -8,16 +8,19 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Every source file below a folder, as a path relative to it, with its text.
-fn rust_files(root: &Path) -> Vec<(String, String)> {
+/// Every file below a folder whose name ends so, as a path relative to it, with its text.
+fn files(root: &Path, ending: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path: PathBuf = entry.unwrap().path();
-            if path.is_dir() {
+            if path.is_dir() && !path.ends_with("node_modules") {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path
+                .extension()
+                .is_some_and(|extension| extension == ending)
+            {
                 let name = path.strip_prefix(root).unwrap().to_str().unwrap();
                 found.push((name.to_owned(), fs::read_to_string(&path).unwrap()));
             }
@@ -29,7 +32,7 @@ fn rust_files(root: &Path) -> Vec<(String, String)> {
 
 /// Every source file of the service.
 fn sources() -> Vec<(String, String)> {
-    rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "rs")
 }
 
 /// The lines of code (no comments) outside `allowed` that contain one of `words`.
@@ -183,7 +186,7 @@ fn lines_that_measure_time(name: &str, text: &str) -> Vec<String> {
 #[test]
 fn tests_wait_for_events_and_measure_no_time() {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let found: Vec<String> = rust_files(crates)
+    let found: Vec<String> = files(crates, "rs")
         .iter()
         .flat_map(|(name, text)| lines_that_measure_time(name, text))
         .collect();
@@ -191,6 +194,19 @@ fn tests_wait_for_events_and_measure_no_time() {
         found.is_empty(),
         "wait for the event (tests/support/wait.rs), or stop the clock (start_paused): {found:#?}"
     );
+}
+
+#[test]
+fn browser_and_deployment_tests_wait_for_events() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests");
+    for (name, text) in files(&tests, "mjs") {
+        for word in ["timers/promises", "waitForTimeout"] {
+            assert!(
+                name == "support/wait.mjs" || !text.contains(word),
+                "wait for the event (tests/support/wait.mjs), not for a time: {name} has {word}"
+            );
+        }
+    }
 }
 
 #[test]
