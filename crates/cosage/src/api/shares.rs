@@ -19,7 +19,7 @@ use super::error::{ApiError, ErrorBody};
 use super::params::{Part, UidPath};
 use crate::desktop::access::{Change, Share, Token};
 use crate::desktop::rights::{Clipboard, Rights, Role};
-use crate::desktop::sharing::SharingError;
+use crate::desktop::sharing::{GuestError, SharingError};
 
 /// The longest that a share may last; one that ends later can as well not end.
 const LASTING_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -315,6 +315,15 @@ impl From<SharingError> for ApiError {
             SharingError::Desktop(error) => error.into(),
             SharingError::UnknownShare => {
                 Self::new(StatusCode::NOT_FOUND, "unknown_share", details)
+            }
+            SharingError::Guest(error) => {
+                let (status, code) = match error {
+                    GuestError::NotRunning => (StatusCode::CONFLICT, "not_running"),
+                    GuestError::UnknownStream(_) => (StatusCode::NOT_FOUND, "unknown_stream"),
+                    GuestError::Failed => (StatusCode::BAD_GATEWAY, "start_failed"),
+                    GuestError::ShuttingDown => return Self::exhausted("shutting_down", details),
+                };
+                Self::new(status, code, details)
             }
             SharingError::UnknownViewer(_) => {
                 Self::new(StatusCode::NOT_FOUND, "unknown_viewer", details)

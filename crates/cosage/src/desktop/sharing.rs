@@ -8,6 +8,7 @@ use tokio::task::AbortHandle;
 
 use super::Uid;
 use super::access::{Change, ClientName, Share, Takeover, Token, Viewer};
+use super::failure::FailReason;
 use super::lease::{EndReason, Lease};
 use super::manager::{DesktopError, Manager, Shared};
 use super::rights::Rights;
@@ -26,6 +27,9 @@ pub enum SharingError {
     /// No such share, or not any more.
     #[error("there is no such share; it may have expired or been withdrawn")]
     UnknownShare,
+    /// A guest cannot be connected.
+    #[error(transparent)]
+    Guest(#[from] GuestError),
     /// Nobody with this number is connected.
     #[error("no viewer {0} is connected to this desktop; GET …/viewers lists those who are")]
     UnknownViewer(u64),
@@ -41,6 +45,44 @@ pub enum SharingError {
     /// It could not be kept.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Why somebody who came by a share cannot be connected. A guest knows neither the desktop's name, by which there is more
+/// to be had, nor what the host is made of, so this has nothing of either.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GuestError {
+    /// The desktop is not running.
+    #[error("the desktop is not running; connect again when its owner has started it")]
+    NotRunning,
+    /// The desktop has no such stream.
+    #[error("the desktop has no stream of this name; it has: {}", .0.join(", "))]
+    UnknownStream(Vec<String>),
+    /// The desktop was about to run, and does not.
+    #[error("the desktop could not be started; its owner can see why")]
+    Failed,
+    /// The service is shutting down.
+    #[error("the service is shutting down; connect again in a moment")]
+    ShuttingDown,
+}
+
+impl SharingError {
+    /// The same, of a desktop that a guest asked for.
+    fn for_guest(error: DesktopError) -> Self {
+        let error = match error {
+            // Deleted at this moment, and its shares with it.
+            DesktopError::UnknownDesktop(_) => return Self::UnknownShare,
+            DesktopError::NotRunning(_) => GuestError::NotRunning,
+            DesktopError::UnknownStream { known, .. } => GuestError::UnknownStream(known),
+            DesktopError::Failed(FailReason::ShuttingDown) => GuestError::ShuttingDown,
+            DesktopError::Failed(_)
+            | DesktopError::UnknownApp(_)
+            | DesktopError::AppRequired(_)
+            | DesktopError::Environment(_)
+            | DesktopError::UnknownKey(_)
+            | DesktopError::Files(_) => GuestError::Failed,
+        };
+        Self::Guest(error)
+    }
 }
 
 impl Manager {
@@ -199,7 +241,8 @@ impl Manager {
         client: Option<ClientName>,
     ) -> Result<Lease, SharingError> {
         let Share { uid, .. } = self.resolve(token)?;
-        let lease = self.lease(&uid, stream).await?;
+        let lease = self.lease(&uid, stream).await;
+        let lease = lease.map_err(SharingError::for_guest)?;
         // It may have ended while its desktop was waited for.
         self.resolve(token)?;
         let lease = self
