@@ -25,6 +25,8 @@ pub(crate) const ENDING_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) enum Refusal {
     /// It may be taken later.
     Later {
+        /// What is wrong.
+        trouble: Trouble,
         /// What happened.
         reason: String,
         /// How long to wait at least, where the server says so.
@@ -34,6 +36,17 @@ pub(crate) enum Refusal {
     Never(String),
     /// Nor will anything else: whoever took it is gone for good.
     Gone,
+}
+
+/// Why something was not taken now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// The server cannot be reached, or takes nothing at present.
+    Away,
+    /// The server got too many requests, of whatever kind (429).
+    TooMany,
+    /// The server failed at this request (500): for a moment, or each time that it gets it.
+    Failed,
 }
 
 /// A client of servers that take something. `answer_bound` is how long one may take to answer.
@@ -56,6 +69,7 @@ pub(crate) async fn send(request: RequestBuilder) -> Result<(), Refusal> {
     match request.send().await {
         Ok(answer) => judge(answer.status(), answer.headers()),
         Err(error) => Err(Refusal::Later {
+            trouble: Trouble::Away,
             reason: cause(&error),
             after: None,
         }),
@@ -71,17 +85,18 @@ fn judge(status: StatusCode, headers: &HeaderMap) -> Result<(), Refusal> {
         return Err(Refusal::Gone);
     }
     let reason = format!("it answered {status}");
-    let passes = [
-        StatusCode::REQUEST_TIMEOUT,
-        StatusCode::TOO_EARLY,
-        StatusCode::TOO_MANY_REQUESTS,
-    ];
-    if status.is_server_error() || passes.contains(&status) {
-        let after = retry_after(headers);
-        Err(Refusal::Later { reason, after })
-    } else {
-        Err(Refusal::Never(reason))
-    }
+    let trouble = match status {
+        StatusCode::TOO_MANY_REQUESTS => Trouble::TooMany,
+        StatusCode::INTERNAL_SERVER_ERROR => Trouble::Failed,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY => Trouble::Away,
+        status if status.is_server_error() => Trouble::Away,
+        _ => return Err(Refusal::Never(reason)),
+    };
+    Err(Refusal::Later {
+        trouble,
+        reason,
+        after: retry_after(headers),
+    })
 }
 
 /// `Retry-After` (RFC 9110, section 10.2.3) where it is a number of seconds; as a date it is rare, and needs clocks that
@@ -146,13 +161,19 @@ mod tests {
         for taken in [200, 202, 204, 299] {
             assert_eq!(answer(taken, None), Ok(()));
         }
-        for later in [500, 502, 503, 429, 425, 408] {
-            let answer = answer(later, None);
-            assert!(
-                matches!(answer, Err(Refusal::Later { after: None, .. })),
-                "{later}"
-            );
+        let trouble = |status| match answer(status, None) {
+            Err(Refusal::Later {
+                trouble,
+                after: None,
+                ..
+            }) => trouble,
+            other => panic!("{status}: {other:?}"),
+        };
+        for away in [501, 502, 503, 504, 425, 408] {
+            assert_eq!(trouble(away), Trouble::Away, "{away}");
         }
+        assert_eq!(trouble(429), Trouble::TooMany);
+        assert_eq!(trouble(500), Trouble::Failed);
         for never in [301, 307, 400, 401, 404] {
             let answer = answer(never, None);
             assert!(matches!(answer, Err(Refusal::Never(_))), "{never}");

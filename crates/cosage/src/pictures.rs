@@ -20,7 +20,7 @@ use futures_util::future::{BoxFuture, Shared};
 use image::ImageError;
 use jiff::Timestamp;
 use rfb::client::{Client, ClientError, Pixels, Sharing, Transfer};
-use tokio::sync::{Semaphore, SemaphorePermit, broadcast, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
@@ -56,9 +56,6 @@ const TURN_BOUND: Duration = Duration::from_secs(3);
 /// What the files of one frame may take that are kept for others who ask for the same, in bytes, beside the last one.
 const FILES_SIZE: usize = 4 << 20;
 
-/// How many notices of pictures may wait for a slow listener.
-const NOTICES_MAX: usize = 16;
-
 /// All pictures. Clones are the same.
 #[derive(Clone)]
 pub struct Pictures {
@@ -71,7 +68,6 @@ struct Inner {
     frames: Mutex<HashMap<InstanceId, Pending>>,
     room: Room,
     packing: Semaphore,
-    taken: broadcast::Sender<Taken>,
 }
 
 /// A frame that comes, or has come a moment ago.
@@ -96,19 +92,6 @@ pub struct Picture {
     pub file: Bytes,
     /// When it was taken.
     pub taken_at: Timestamp,
-}
-
-/// A notice that a new picture is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Taken {
-    /// The desktop's name.
-    pub uid: Uid,
-    /// When it was taken.
-    pub at: Timestamp,
-    /// Why.
-    pub occasion: Occasion,
-    /// JPEG, at most [`KEPT_WIDTH`] pixels wide.
-    pub jpeg: Bytes,
 }
 
 /// Why there is no picture.
@@ -144,7 +127,6 @@ impl Pictures {
                 frames: Mutex::default(),
                 room: Room::new(FRAMES_SIZE),
                 packing: Semaphore::new(PACKED_AT_A_TIME),
-                taken: broadcast::Sender::new(NOTICES_MAX),
             }),
         }
     }
@@ -187,11 +169,6 @@ impl Pictures {
             Ok(Some(Picture { file, taken_at }))
         };
         aside(read).await
-    }
-
-    /// Notices of all pictures that are kept from now on.
-    pub fn taken(&self) -> broadcast::Receiver<Taken> {
-        self.inner.taken.subscribe()
     }
 
     /// The frame that is being fetched already, was fetched a moment ago, or is fetched now.
@@ -313,21 +290,11 @@ impl Camera for Pictures {
         let uid = &lease.instance().uid;
         let small = timeout(patience, self.small(Arc::clone(&lease), occasion)).await;
         let kept = async {
-            let jpeg = small.unwrap_or(Err(PictureError::Timeout))?;
-            Ok::<_, PictureError>((self.write(uid, &jpeg).await?, jpeg))
+            self.write(uid, &small.unwrap_or(Err(PictureError::Timeout))?)
+                .await
         };
         match kept.await {
-            Ok((at, jpeg)) => {
-                let uid = uid.clone();
-                // An error says that nobody listens.
-                let _ = self.inner.taken.send(Taken {
-                    uid,
-                    at,
-                    occasion,
-                    jpeg,
-                });
-                Some(at)
-            }
+            Ok(at) => Some(at),
             Err(error) => {
                 tracing::info!(%uid, ?occasion, %error, "no picture is kept");
                 None

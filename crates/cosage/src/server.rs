@@ -126,7 +126,11 @@ pub async fn run(
     } else {
         service.callbacks
     };
-    let reporter = tokio::spawn(callbacks.clone().report_pictures(pictures.taken()));
+    let reporter = tokio::spawn(
+        callbacks
+            .clone()
+            .report_pictures(pictures.clone(), manager.events().listen(None)),
+    );
 
     let app = App {
         manager: manager.clone(),

@@ -252,6 +252,59 @@ async fn a_sage3_that_was_away_hears_the_newest_of_everything() {
 }
 
 #[tokio::test]
+async fn the_last_picture_is_reported_once_for_each_end() {
+    let (world, (listener, address)) = (World::new(), listener().await);
+    let sage3 = Sage3::new();
+    sage3.serve(listener).await;
+    let service = service(&world, address).await;
+    let images = |took: Vec<(String, Value)>| {
+        let images = took
+            .iter()
+            .filter(|(_, report)| !report["state.lastImage"].is_null());
+        images.count()
+    };
+    let mut picture = Value::Null;
+    for end in 0..2 {
+        let url = service.ensure("a", "teller").await;
+        let viewer = service.open(&url).await.unwrap();
+        service
+            .wait_until("a", |desktop| desktop["viewers"] == 1)
+            .await;
+        drop(viewer);
+        let desktop = service
+            .wait_until("a", |desktop| {
+                desktop["viewers"] == 0 && desktop["picture"] != picture
+            })
+            .await;
+        picture = desktop["picture"].clone();
+        // What was to be reported of the viewer's leaving would be in front of this, or with it.
+        let note = json!({ "state.note": end });
+        assert_eq!(
+            report(&service, &callback_path(&world), &note).await.status,
+            202
+        );
+        sage3
+            .wait_until(|heard| {
+                heard
+                    .iter()
+                    .any(|(_, _, report)| report["state.note"] == end)
+            })
+            .await;
+        assert_eq!(images(sage3.took()), end);
+
+        service.delete("/api/vm/a").await;
+        sage3
+            .wait_until(|heard| {
+                let last = heard.last();
+                last.is_some_and(|(_, _, report)| report["state.lastImage"].is_string())
+            })
+            .await;
+    }
+    service.shut_down().await;
+    assert_eq!(images(sage3.took()), 2);
+}
+
+#[tokio::test]
 async fn what_waits_is_delivered_before_the_service_ends() {
     let (world, (listener, address)) = (World::new(), listener().await);
     let sage3 = Sage3::new();

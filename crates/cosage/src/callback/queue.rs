@@ -1,7 +1,7 @@
 //! Reports that wait for whoever takes them: merged by desktop, tried again, bounded in number, bytes and time.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::delivery::{ENDING_PAUSE, Refusal, pause, pause_after};
+use super::pace::Pace;
+use crate::delivery::{ENDING_PAUSE, Refusal, Trouble, pause, pause_after};
 use crate::desktop::Uid;
 
 /// Of how many desktops reports may wait.
@@ -34,6 +35,12 @@ const QUIET: Duration = Duration::from_millis(200);
 /// How long a report is tried for, counted from when its newest part was taken.
 const DELIVERY_BOUND: Duration = Duration::from_secs(600);
 
+/// How often a report is tried that the destination fails at. SAGE3 fails at every report of a deleted application.
+const ATTEMPTS_MAX: u32 = 4;
+
+/// How long nothing is sent after a 429 without `Retry-After`.
+const TOO_MANY_PAUSE: Duration = Duration::from_secs(30);
+
 /// Where reports go.
 #[async_trait]
 pub(super) trait Destination: Send + Sync + 'static {
@@ -53,6 +60,7 @@ pub(super) struct Queue {
 
 struct Inner {
     destination: Box<dyn Destination>,
+    pace: Pace,
     waiting: Mutex<Waiting>,
     turns: Semaphore,
     deliveries: TaskTracker,
@@ -65,6 +73,8 @@ struct Inner {
 struct Waiting {
     reports: HashMap<Uid, Report>,
     bytes: usize,
+    /// Desktops whose last report was given up because the destination fails at them. Their next ones are tried once.
+    failing: HashSet<Uid>,
 }
 
 struct Report {
@@ -75,10 +85,12 @@ struct Report {
 }
 
 impl Queue {
-    pub(super) fn new(destination: impl Destination) -> Self {
+    /// `pace` is how often the destination is called, by all desktops together.
+    pub(super) fn new(destination: impl Destination, pace: Pace) -> Self {
         Self {
             inner: Arc::new(Inner {
                 destination: Box::new(destination),
+                pace,
                 waiting: Mutex::default(),
                 turns: Semaphore::new(AT_A_TIME),
                 deliveries: TaskTracker::new(),
@@ -92,7 +104,7 @@ impl Queue {
     pub(super) fn take(&self, uid: Uid, body: Bytes) -> Result<(), Full> {
         let taken_at = Instant::now();
         let mut waiting = self.inner.waiting();
-        let Waiting { reports, bytes } = &mut *waiting;
+        let Waiting { reports, bytes, .. } = &mut *waiting;
         let may_join = reports.len() < DESKTOPS_MAX;
         match reports.entry(uid) {
             Entry::Occupied(mut known) => {
@@ -146,29 +158,48 @@ impl Inner {
     async fn deliver(self: Arc<Self>, uid: Uid) {
         let mut failures = 0;
         pause(&self.ending, QUIET, Duration::ZERO).await;
-        loop {
+        while !self.is_done(&uid) {
             // Never closed.
             let turn = self.turns.acquire().await;
+            self.pace.turn().await;
+            // As late as can be, so that the newest state is what is sent.
             let Some((body, taken_at)) = self.begin(&uid) else {
-                return;
+                continue;
             };
             let outcome = self.destination.put(&uid, body.clone()).await;
             drop(turn);
             match outcome {
-                Err(Refusal::Later { reason, after }) if taken_at.elapsed() < DELIVERY_BOUND => {
+                Err(Refusal::Later {
+                    trouble,
+                    reason,
+                    after,
+                }) if self.may_try_again(&uid, taken_at, trouble, failures) => {
                     tracing::debug!(%uid, reason, "a report will be tried again");
                     self.put_back(&uid, body, taken_at);
-                    pause(&self.ending, pause_after(failures, after), ENDING_PAUSE).await;
-                    failures += 1;
+                    if trouble == Trouble::TooMany {
+                        // It concerns all desktops.
+                        self.pace.hold(after.unwrap_or(TOO_MANY_PAUSE));
+                    } else {
+                        pause(&self.ending, pause_after(failures, after), ENDING_PAUSE).await;
+                        failures += 1;
+                    }
                     continue;
                 }
-                Err(Refusal::Later { reason, .. } | Refusal::Never(reason)) => {
+                Err(Refusal::Later {
+                    trouble, reason, ..
+                }) => {
                     tracing::warn!(%uid, reason, "a report is dropped: SAGE3 did not take it");
+                    if trouble == Trouble::Failed {
+                        self.note_failing(&uid);
+                    }
+                }
+                Err(Refusal::Never(reason)) => {
+                    tracing::warn!(%uid, reason, "a report is dropped: SAGE3 refused it");
                 }
                 Err(Refusal::Gone) => {
                     tracing::warn!(%uid, "a report is dropped: SAGE3 does not have the app any more");
                 }
-                Ok(()) => {}
+                Ok(()) => drop(self.waiting().failing.remove(&uid)),
             }
             failures = 0;
             self.waiting().bytes -= body.len();
@@ -176,21 +207,45 @@ impl Inner {
         }
     }
 
-    /// What is to be delivered now; `None` when there is nothing, and then the desktop is forgotten.
+    /// Whether a report that was not taken, after so many failures before, is tried once more.
+    fn may_try_again(&self, uid: &Uid, taken_at: Instant, trouble: Trouble, failures: u32) -> bool {
+        let is_hopeful = trouble != Trouble::Failed
+            || (failures + 1 < ATTEMPTS_MAX && !self.waiting().failing.contains(uid));
+        is_hopeful && taken_at.elapsed() < DELIVERY_BOUND
+    }
+
+    fn note_failing(&self, uid: &Uid) {
+        let failing = &mut self.waiting().failing;
+        // One that does not fit costs a few attempts more.
+        if failing.len() < DESKTOPS_MAX {
+            failing.insert(uid.clone());
+        }
+    }
+
+    /// Whether nothing of the desktop waits, and then it is forgotten.
+    fn is_done(&self, uid: &Uid) -> bool {
+        let mut waiting = self.waiting();
+        let waits = waiting
+            .reports
+            .get(uid)
+            .is_some_and(|report| report.body.is_some());
+        if !waits {
+            waiting.reports.remove(uid);
+        }
+        !waits
+    }
+
+    /// What is to be delivered now.
     fn begin(&self, uid: &Uid) -> Option<(Bytes, Instant)> {
         let mut waiting = self.waiting();
         let report = waiting.reports.get_mut(uid)?;
-        let begun = report.body.take().map(|body| (body, report.taken_at));
-        if begun.is_none() {
-            waiting.reports.remove(uid);
-        }
-        begun
+        Some((report.body.take()?, report.taken_at))
     }
 
     /// Puts back what was not delivered, behind what was taken meanwhile.
     fn put_back(&self, uid: &Uid, body: Bytes, taken_at: Instant) {
         let mut waiting = self.waiting();
-        let Waiting { reports, bytes } = &mut *waiting;
+        let Waiting { reports, bytes, .. } = &mut *waiting;
         // Only its own task, which is this one, removes it.
         let Some(report) = reports.get_mut(uid) else {
             return;

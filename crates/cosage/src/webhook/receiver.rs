@@ -116,7 +116,7 @@ impl Receiver {
                     }
                     return Outcome::Settled;
                 }
-                Err(Refusal::Later { reason, after }) if begun.elapsed() < DELIVERY_BOUND => {
+                Err(Refusal::Later { reason, after, .. }) if begun.elapsed() < DELIVERY_BOUND => {
                     if failures == 0 {
                         tracing::warn!(
                             webhook,

@@ -44,11 +44,20 @@ impl Recorder {
     }
 }
 
-fn later() -> Refusal {
+fn refusal(trouble: Trouble, after: Option<Duration>) -> Refusal {
     Refusal::Later {
-        reason: "503".into(),
-        after: None,
+        trouble,
+        reason: "told so".into(),
+        after,
     }
+}
+
+fn later() -> Refusal {
+    refusal(Trouble::Away, None)
+}
+
+fn queue_of(recorder: &Recorder) -> Queue {
+    Queue::new(recorder.clone(), Pace::unlimited())
 }
 
 fn take(queue: &Queue, uid: &str, report: &Value) -> Result<(), Full> {
@@ -64,7 +73,7 @@ async fn settled(queue: &Queue) {
 #[tokio::test(start_paused = true)]
 async fn quick_successions_become_one_report_and_the_newest_value_counts() {
     let recorder = Recorder::default();
-    let queue = Queue::new(recorder.clone());
+    let queue = queue_of(&recorder);
     for urls in 0..20 {
         take(&queue, "a", &json!({"state.urls": urls})).unwrap();
     }
@@ -92,7 +101,7 @@ async fn what_is_refused_comes_again_in_order_with_what_was_taken_meanwhile() {
         takes: Duration::from_secs(1),
         ..Recorder::refusing([later(), later()])
     };
-    let queue = Queue::new(recorder.clone());
+    let queue = queue_of(&recorder);
     take(&queue, "a", &json!({"k": 1, "old": true})).unwrap();
     sleep(QUIET + Duration::from_millis(500)).await;
     take(&queue, "a", &json!({"k": 2})).unwrap();
@@ -107,7 +116,7 @@ async fn what_is_refused_comes_again_in_order_with_what_was_taken_meanwhile() {
 #[tokio::test(start_paused = true)]
 async fn one_desktop_that_is_refused_for_good_costs_one_attempt() {
     let recorder = Recorder::refusing([Refusal::Never("404".into())]);
-    let queue = Queue::new(recorder.clone());
+    let queue = queue_of(&recorder);
     take(&queue, "a", &json!({"k": 1})).unwrap();
     settled(&queue).await;
     assert_eq!(recorder.heard().len(), 1);
@@ -117,7 +126,7 @@ async fn one_desktop_that_is_refused_for_good_costs_one_attempt() {
 #[tokio::test(start_paused = true)]
 async fn a_destination_that_is_down_is_tried_less_and_less_often_until_the_bound() {
     let recorder = Recorder::refusing(std::iter::repeat_n(later(), 10_000));
-    let queue = Queue::new(recorder.clone());
+    let queue = queue_of(&recorder);
     let start = Instant::now();
     take(&queue, "a", &json!({"k": 1})).unwrap();
     settled(&queue).await;
@@ -137,7 +146,7 @@ async fn a_destination_that_is_down_is_tried_less_and_less_often_until_the_bound
 #[tokio::test(start_paused = true)]
 async fn the_end_of_the_service_waits_for_no_long_pause() {
     let recorder = Recorder::refusing(std::iter::repeat_n(later(), 10));
-    let queue = Queue::new(recorder.clone());
+    let queue = queue_of(&recorder);
     take(&queue, "a", &json!({"k": 1})).unwrap();
     // Long enough for the pauses to have become long.
     sleep(Duration::from_secs(20)).await;
@@ -151,7 +160,7 @@ async fn the_end_of_the_service_waits_for_no_long_pause() {
 #[tokio::test(start_paused = true)]
 async fn what_waits_is_bounded_in_number_and_bytes() {
     let recorder = Recorder::default();
-    let queue = Queue::new(recorder);
+    let queue = queue_of(&recorder);
     let large = |key: usize| json!({ key.to_string(): "x".repeat(4 << 20) });
     assert_eq!(take(&queue, "a", &large(0)), Ok(()));
     // The same key takes no more room, another one does.
@@ -162,10 +171,129 @@ async fn what_waits_is_bounded_in_number_and_bytes() {
         .count();
     assert_eq!(taken, 14);
 
-    let queue = Queue::new(Recorder::default());
+    let queue = queue_of(&Recorder::default());
     for number in 0..DESKTOPS_MAX {
         take(&queue, &format!("c{number}"), &json!({})).unwrap();
     }
     assert_eq!(take(&queue, "one-more", &json!({})), Err(Full));
     assert_eq!(take(&queue, "c0", &json!({})), Ok(()));
+}
+
+/// Waits until nothing of the desktop waits.
+async fn delivered(queue: &Queue, uid: &str) {
+    let uid: Uid = uid.parse().unwrap();
+    while queue.inner.waiting().reports.contains_key(&uid) {
+        sleep(QUIET).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_that_the_destination_fails_at_is_tried_a_few_times_and_the_next_one_once() {
+    let failed = || refusal(Trouble::Failed, None);
+    let recorder = Recorder::refusing(std::iter::repeat_n(failed(), 100));
+    let queue = queue_of(&recorder);
+    let start = Instant::now();
+    take(&queue, "deleted", &json!({"k": 1})).unwrap();
+    delivered(&queue, "deleted").await;
+    assert_eq!(recorder.heard().len(), ATTEMPTS_MAX as usize);
+    assert!(start.elapsed() < Duration::from_secs(10));
+    for number in 0..10 {
+        take(&queue, "deleted", &json!({ "k": number })).unwrap();
+        delivered(&queue, "deleted").await;
+    }
+    assert_eq!(recorder.heard().len(), ATTEMPTS_MAX as usize + 10);
+    assert_eq!((queue.len(), queue.inner.waiting().bytes), (0, 0));
+
+    // Once one is taken, it is as any other.
+    recorder.answers.lock().unwrap().clear();
+    take(&queue, "deleted", &json!({"k": "taken"})).unwrap();
+    delivered(&queue, "deleted").await;
+    let answers = std::iter::repeat_n(failed(), 2);
+    recorder.answers.lock().unwrap().extend(answers);
+    take(&queue, "deleted", &json!({"k": "at last"})).unwrap();
+    settled(&queue).await;
+    let last = recorder.heard().split_off(ATTEMPTS_MAX as usize + 11);
+    assert_eq!(last.len(), 3, "{last:?}");
+}
+
+/// Fails at one desktop's reports and takes all others.
+struct WithoutOne(Recorder);
+
+#[async_trait]
+impl Destination for WithoutOne {
+    async fn put(&self, uid: &Uid, report: Bytes) -> Result<(), Refusal> {
+        let taken = self.0.put(uid, report).await;
+        if uid.as_str() == "deleted" {
+            return Err(refusal(Trouble::Failed, None));
+        }
+        taken
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_deleted_application_slows_no_other_down() {
+    let recorder = Recorder::default();
+    let pace = Pace::new(Duration::from_millis(200), 20);
+    let queue = Queue::new(WithoutOne(recorder.clone()), pace);
+    let start = Instant::now();
+    take(&queue, "deleted", &json!({"k": 1})).unwrap();
+    sleep(QUIET * 2).await;
+    for number in 0..10 {
+        take(&queue, &format!("d{number}"), &json!({"k": 1})).unwrap();
+    }
+    for number in 0..10 {
+        delivered(&queue, &format!("d{number}")).await;
+    }
+    // No longer than without it: the time in which reports are merged, and the end of it.
+    assert!(start.elapsed() <= QUIET * 6, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_requests_hold_all_desktops_for_as_long_as_the_destination_says() {
+    let after = Duration::from_secs(40);
+    let recorder = Recorder::refusing([refusal(Trouble::TooMany, Some(after))]);
+    let queue = queue_of(&recorder);
+    let start = Instant::now();
+    take(&queue, "a", &json!({"k": 1})).unwrap();
+    sleep(QUIET * 2).await;
+    assert_eq!(recorder.heard().len(), 1);
+    take(&queue, "a", &json!({"k": 2})).unwrap();
+    take(&queue, "b", &json!({"k": 3})).unwrap();
+    settled(&queue).await;
+    let heard = recorder.heard.lock().unwrap().clone();
+    assert_eq!(heard.len(), 3, "{heard:?}");
+    for (at, _, _) in &heard[1..] {
+        assert!(*at - start >= after);
+    }
+    let newest = heard[1..].iter().find(|(_, uid, _)| uid == "a").unwrap();
+    assert_eq!(
+        newest.2,
+        json!({"k": 2}),
+        "the newest state is what is sent"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_desktops_together_stay_below_the_limit_of_calls() {
+    let recorder = Recorder::default();
+    let pace = Pace::new(Duration::from_millis(200), 20);
+    let queue = Queue::new(recorder.clone(), pace);
+    for number in 0..1000 {
+        take(&queue, &format!("d{number}"), &json!({"k": 1})).unwrap();
+    }
+    // What comes while others are in front replaces what waits.
+    sleep(Duration::from_secs(1)).await;
+    take(&queue, "d999", &json!({"k": "new"})).unwrap();
+    settled(&queue).await;
+    let heard = recorder.heard.lock().unwrap().clone();
+    assert_eq!(heard.len(), 1000);
+    let minute = Duration::from_secs(60);
+    for (at, _, _) in &heard {
+        let within = heard
+            .iter()
+            .filter(|(other, _, _)| (*at..*at + minute).contains(other));
+        assert!(within.count() < 400);
+    }
+    let newest = heard.iter().find(|(_, uid, _)| uid == "d999").unwrap();
+    assert_eq!(newest.2, json!({"k": "new"}));
 }

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::*;
-use crate::delivery::{LONGEST_PAUSE, LONGEST_RETRY_AFTER};
+use crate::delivery::{LONGEST_PAUSE, LONGEST_RETRY_AFTER, Trouble};
 use crate::desktop::events::{Event, Events, REMEMBERED};
 use crate::desktop::view::View;
 use crate::desktop::{DesktopRecord, Environment};
@@ -72,6 +72,7 @@ impl Recorder {
 
 fn later() -> Result<(), Refusal> {
     Err(Refusal::Later {
+        trouble: Trouble::Away,
         reason: "503".into(),
         after: None,
     })
@@ -276,6 +277,7 @@ async fn what_is_not_remembered_any_more_is_missed_in_its_place() {
 #[tokio::test(start_paused = true)]
 async fn a_receiver_says_when_to_come_back() {
     let asked = Err(Refusal::Later {
+        trouble: Trouble::Away,
         reason: "429".into(),
         after: Some(LONGEST_RETRY_AFTER),
     });
@@ -324,7 +326,7 @@ proptest! {
             .map(|answer| match answer {
                 0 => Err(Refusal::Never("400".into())),
                 1 => later(),
-                2 => Err(Refusal::Later { reason: "429".into(), after: Some(Duration::from_secs(7)) }),
+                2 => Err(Refusal::Later { trouble: Trouble::TooMany, reason: "429".into(), after: Some(Duration::from_secs(7)) }),
                 _ => Ok(()),
             })
             .collect();
