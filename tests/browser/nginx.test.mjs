@@ -7,22 +7,15 @@ import { createServer } from "node:net";
 import { after, before, describe, it } from "node:test";
 
 import { pages, startBrowser, view } from "../support/browser.mjs";
-import { deployed, replaced, startNginx } from "../support/front.mjs";
+import { replaced, startPlainNginx } from "../support/front.mjs";
 import { startService } from "../support/service.mjs";
 
 /** Starts Nginx with deploy's site in front of the service; `adapt` may change the site further. At `/silent` is `silent`, a port. */
 const inFrontOf = (service, silent, adapt = (site) => site) =>
-  startNginx(async (directory, port) => {
-    const site = adapt(
-      await deployed(
-        "nginx/cosage.conf",
-        ["127.0.0.1:4024", new URL(service.api).host],
-        ["listen 4033;", `listen 127.0.0.1:${port};`],
-      ),
-    );
+  startPlainNginx(service, (site) => {
     // With Nginx's own time-out, whatever the site has.
     const location = `location = /silent { proxy_pass http://127.0.0.1:${silent}; proxy_read_timeout 60s; }`;
-    return replaced(site, [`listen 127.0.0.1:${port};`, `listen 127.0.0.1:${port};\n    ${location}`]);
+    return replaced(adapt(site), ["server_name _;", `server_name _;\n    ${location}`]);
   });
 
 describe("behind Nginx", { concurrency: true }, () => {

@@ -213,7 +213,7 @@ describe("SAGE3's client", () => {
     await guest.close();
   });
 
-  it("sends the last image to SAGE3 when the last viewer has left, and a listener keeps nothing alive", async () => {
+  it("sends the last image to SAGE3 once when it has gone idle, and a listener keeps nothing alive", async () => {
     await other.close();
     sage3.forget();
     await owner.page.evaluate(() => window.viewer.rfb.disconnect());
@@ -221,6 +221,7 @@ describe("SAGE3's client", () => {
     const gone = () => asks(owner, "call", "GET", `/api/vm/ws/${uid}`);
     await until("the desktop is stopped", async () => (await gone()).details === notRunning.details, 60);
     await until("its container is removed", async () => !(await containers(`${service.name}-${uid}`)).length);
+    assert.equal(sage3.values(uid, "state.lastImage").length, 1);
     // The page asks for the sound again and again, in vain.
     await hears(owner.page, "the end of the sound", () => window.sound.state.closed);
     const listens = await owner.page.evaluate(() => window.sage3.listens);
@@ -240,7 +241,7 @@ describe("SAGE3's client", () => {
     await hearsTheTone(owner.page);
   });
 
-  it("sends the last image before a stop as well", async () => {
+  it("sends the last image of a stop as well", async () => {
     await visit(owner, second);
     sage3.forget();
     const { status } = await service.call("DELETE", `/api/vm/${uid}`);

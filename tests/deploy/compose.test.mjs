@@ -153,6 +153,7 @@ describe("the service in a container", () => {
     try {
       const whole = await compose("config");
       assert.match(whole, /traefik\.http\.routers\.cosage\.rule: Host\(`desktops\.example\.net`\)/);
+      assert.match(whole, /COSAGE_ALLOWED_HOSTS: desktops\.example\.net/);
       assert.match(whole, /traefik\.http\.services\.cosage\.loadbalancer\.server\.port: '?"?4024/);
     } finally {
       files = ["compose.yaml"];

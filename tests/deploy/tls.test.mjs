@@ -113,6 +113,19 @@ describe("behind TLS", () => {
         assert.equal((await open(front, url, "https://elsewhere.example.org")).status, 403);
       });
 
+      it("a base address that ends with a slash leads to the same calls and streams", async () => {
+        const uid = `by-${name.toLowerCase()}`;
+        const found = await call(`${front.origin}//api/vm/ws/${uid}`, secure);
+        assert.deepEqual(JSON.parse(found.text), { url });
+        const ensured = await call(`${front.origin}//api/vm/any/${uid}`, { ...secure, method: "POST", headers: json, body: "{}" });
+        assert.equal(JSON.parse(ensured.text).url, url);
+        const socket = await open(front, `/${url}`);
+        assert.equal(socket.status, 101);
+        assert.equal((await frame(socket)).data.toString(), RFB_VERSION);
+        socket.close();
+        assert.equal((await open(front, `/${url}`, "https://elsewhere.example.org")).status, 403);
+      });
+
       it("a still screen outlives what the proxy waits for", async () => {
         // Nginx waits for an hour in our file; here for two seconds, of which the service's pings are more than enough.
         const impatient = name === "Nginx"

@@ -95,6 +95,19 @@ http {
   return runProgram("nginx", prepare, answers);
 }
 
+/** Starts Nginx with deploy's site without TLS in front of a service; `adapt` may change the site further. */
+export function startPlainNginx(service, adapt = (site) => site) {
+  return startNginx(async (directory, port) =>
+    adapt(
+      await deployed(
+        "nginx/cosage.conf",
+        ["127.0.0.1:4024", new URL(service.api).host],
+        ["listen 4033;", `listen 127.0.0.1:${port};`],
+      ),
+    ),
+  );
+}
+
 /** Nginx with deploy's site for TLS, called `host`; `adapt` may change the site further. */
 export async function startNginxWithTls(service, { certificate, host = "localhost", adapt = (site) => site }) {
   const redirecting = await freePort();
@@ -155,10 +168,10 @@ export function startDockerProxy(engine = "/var/run/docker.sock") {
   return runProgram("haproxy", prepare, answers);
 }
 
-/** Whether something answers that has the service behind it, whatever its certificate and whoever may come in. */
+/** Whether something answers that has the service behind it, whatever its certificate, its host and whoever may come in. */
 async function answers({ origin, address = origin }) {
   const { status } = await call(`${address}/readyz`, { agent: origin.startsWith("https") ? anyCertificate : undefined });
-  return status === 200 || status === 401;
+  return [200, 401, 421].includes(status);
 }
 
 /** For certificates of the test's own. */

@@ -12,7 +12,7 @@ import { out } from "./out.mjs";
 import { until } from "./wait.mjs";
 
 export const repository = fileURLToPath(new URL("../..", import.meta.url));
-const binary = process.env.COSAGE_BINARY ?? join(repository, "target/release/cosage");
+export const binary = process.env.COSAGE_BINARY ?? join(repository, "target/release/cosage");
 
 /** A TCP port of loopback that nothing listens on. */
 export async function freePort() {

@@ -9,6 +9,7 @@ mod error;
 mod events;
 mod files;
 mod health;
+mod host;
 mod logs;
 mod origin;
 mod params;
@@ -37,6 +38,7 @@ use crate::gateway::Gateway;
 use crate::pictures::Pictures;
 
 use self::error::ApiError;
+pub use self::host::{AllowedHosts, normalize};
 pub use self::origin::AllowedOrigins;
 
 /// What every handler can reach. Cheap to clone.
@@ -52,6 +54,8 @@ pub struct App {
     pub callbacks: Callbacks,
     /// `STREAM_URL_TEMPLATE`, with `{port}` where the key goes.
     pub stream_url_template: Arc<str>,
+    /// Which hosts requests may be for.
+    pub hosts: AllowedHosts,
     /// Which web pages of other origins may call and connect.
     pub origins: AllowedOrigins,
     /// `COSAGE_UPLOAD_MAX`, in bytes.
@@ -97,7 +101,7 @@ pub fn webhook_body(app: &App, event: &Event) -> Option<Bytes> {
     events::webhook_body(app, event)
 }
 
-/// The router of one listener.
+/// The router of one listener, for requests that were [normalized](normalize).
 pub fn router(app: App, which: Routes) -> Router {
     let health = OpenApiRouter::new()
         .routes(routes!(health::healthz))
@@ -174,7 +178,9 @@ pub fn router(app: App, which: Routes) -> Router {
             },
         ))
         .layer(middleware::from_fn_with_state(app.clone(), origin::guard))
-        // Outermost, so that a page can also read the errors.
+        .layer(middleware::from_fn_with_state(app.clone(), host::guard))
+        // Outermost, so that a page can also read the errors. It answers preflights for every host: they only tell which
+        // origins may call.
         .layer(cors)
         .with_state(app)
 }

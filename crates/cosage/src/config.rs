@@ -80,6 +80,8 @@ pub struct Config {
     pub reach: Reach,
     /// Networks in which remote VNC servers may be.
     pub remote_networks: Vec<IpNet>,
+    /// Further host names of the service, or `*`.
+    pub allowed_hosts: Vec<String>,
     /// Origins of other web pages that may call, or `*`.
     pub allowed_origins: Vec<String>,
     /// What becomes of environment names that the catalogue does not declare.

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::compose::{ComposeError, compose, listen, operator};
 use self::connections::serve;
-use crate::api::{self, AllowedOrigins, App, Routes};
+use crate::api::{self, AllowedHosts, AllowedOrigins, App, Routes};
 use crate::callback::Callbacks;
 use crate::catalog::CatalogHandle;
 use crate::desktop::events::Kind;
@@ -60,6 +60,8 @@ pub struct Service {
     pub webhooks: Webhooks,
     /// `STREAM_URL_TEMPLATE`.
     pub stream_url_template: String,
+    /// `COSAGE_ALLOWED_HOSTS`, and the hosts of `origins`.
+    pub hosts: AllowedHosts,
     /// `COSAGE_ALLOWED_ORIGINS`.
     pub origins: AllowedOrigins,
     /// `COSAGE_UPLOAD_MAX`, in bytes.
@@ -138,6 +140,7 @@ pub async fn run(
         pictures,
         callbacks: callbacks.clone(),
         stream_url_template: service.stream_url_template.into(),
+        hosts: service.hosts,
         origins: service.origins,
         upload_max: service.upload_max,
     };

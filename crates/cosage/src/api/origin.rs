@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::App;
 use super::error::ApiError;
+use super::host::{host_of, host_of_origin};
 
 /// How long a browser may remember a preflight's answer.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -89,13 +90,11 @@ impl AllowedOrigins {
         if self.any || self.list.contains(origin) {
             return true;
         }
-        let own = headers.get(header::HOST).and_then(host_of_authority);
-        let from = origin
-            .to_str()
-            .ok()
-            .and_then(|text| text.parse::<Uri>().ok())
-            .and_then(|uri| uri.host().map(str::to_owned));
-        own.is_some() && own == from
+        let own = headers.get(header::HOST);
+        let own = own.and_then(|host| host_of(host.to_str().ok()?));
+        let from = origin.to_str().ok().and_then(host_of_origin);
+        own.zip(from)
+            .is_some_and(|(own, from)| own.eq_ignore_ascii_case(from))
     }
 }
 
@@ -115,11 +114,6 @@ pub(super) fn refusal() -> ApiError {
         "origin_not_allowed",
         "pages of this origin may neither change anything nor connect; an operator allows it with COSAGE_ALLOWED_ORIGINS",
     )
-}
-
-fn host_of_authority(value: &HeaderValue) -> Option<String> {
-    let authority: axum::http::uri::Authority = value.to_str().ok()?.parse().ok()?;
-    Some(authority.host().to_owned())
 }
 
 #[cfg(test)]

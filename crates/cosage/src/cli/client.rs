@@ -111,6 +111,11 @@ impl Client {
         without_credentials(self.url(path))
     }
 
+    /// The origin of the service's own pages.
+    pub(super) fn origin(&self) -> String {
+        self.base.origin().ascii_serialization()
+    }
+
     pub(super) fn request<S: AsRef<[u8]>>(
         &self,
         method: Method,

@@ -2,7 +2,7 @@
 
 use super::values::{
     address, address_or_off, addresses, boolean, bound, bytes, count, count_or_none, docker_host,
-    docker_name, duration, kinds, log_filter, networks, origins, path, port, secret, server,
+    docker_name, duration, hosts, kinds, log_filter, networks, origins, path, port, secret, server,
     signer, timer, url_template, word,
 };
 use super::{Config, EngineKind, LogFormat, Profile, Reach};
@@ -82,7 +82,7 @@ const fn setting(
 use DefaultValue::{Text, Words};
 
 /// All settings, in the order of the reference. The profile is the first, because others follow from it.
-pub static SETTINGS: [Setting; 39] = [
+pub static SETTINGS: [Setting; 40] = [
     setting(
         "COSAGE_PROFILE",
         "none|sage3",
@@ -317,6 +317,18 @@ pub static SETTINGS: [Setting; 39] = [
         "Networks in which the targets of vnc-connect may be, separated by commas, such as 10.1.0.0/16.",
         |config, text| {
             config.remote_networks = networks(text)?;
+            Ok(())
+        },
+    ),
+    setting(
+        "COSAGE_ALLOWED_HOSTS",
+        "HOSTS",
+        Words(
+            "IP addresses, localhost, host.docker.internal and the hosts of COSAGE_ALLOWED_ORIGINS",
+        ),
+        "Further host names of the service, such as desk.example.org, separated by commas, or *. A request for another host gets 421, so that no web page can pass itself off as the service's own (DNS rebinding).",
+        |config, text| {
+            config.allowed_hosts = hosts(text)?;
             Ok(())
         },
     ),

@@ -499,6 +499,7 @@ fn blank() -> Config {
         network: String::new(),
         reach: Reach::Auto,
         remote_networks: Vec::new(),
+        allowed_hosts: Vec::new(),
         allowed_origins: Vec::new(),
         undeclared_environment: Undeclared::Refuse,
         max_desktops: None,

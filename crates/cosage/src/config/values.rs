@@ -189,6 +189,22 @@ pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, Malformed> {
         .collect()
 }
 
+/// Host names, in the form that browsers send.
+pub(super) fn hosts(text: &str) -> Result<Vec<String>, Malformed> {
+    items(text)
+        .map(|item| {
+            let url = reqwest::Url::parse(&format!("http://{item}/"));
+            let name = url.as_ref().ok().and_then(reqwest::Url::host_str);
+            let is_host_alone = item.ends_with(']') || !item.contains([':', '/', '?', '#', '@', '\\', '*']);
+            match name {
+                _ if item == "*" => Ok(item.to_owned()),
+                Some(name) if is_host_alone => Ok(name.to_owned()),
+                _ => malformed(item, "the name of a host without scheme and port, such as desk.example.org, or * for all"),
+            }
+        })
+        .collect()
+}
+
 pub(super) fn origins(text: &str) -> Result<Vec<String>, Malformed> {
     items(text)
         .map(|item| {

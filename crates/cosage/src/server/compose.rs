@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 use super::{Listeners, Service};
-use crate::api::{AllowedOrigins, Routes};
+use crate::api::{AllowedHosts, AllowedOrigins, Routes};
 use crate::callback::{Callbacks, Sage3};
 use crate::catalog::{CatalogHandle, CatalogLoadError, CatalogSource, LaunchContext};
 use crate::config::{Config, EngineKind, Reach};
@@ -93,6 +93,7 @@ pub async fn compose(config: &Config) -> Result<Service, ComposeError> {
             kinds: config.webhook_events.clone(),
             signer,
         });
+    let origins = || config.allowed_origins.iter().map(String::as_str);
     Ok(Service {
         engine: Arc::new(WithRemotes::new(containers, config.remote_networks.clone())),
         store,
@@ -120,7 +121,8 @@ pub async fn compose(config: &Config) -> Result<Service, ComposeError> {
         callbacks: Callbacks::new(sage3)?,
         webhooks: Webhooks::new(webhooks)?,
         stream_url_template: config.stream_url_template.clone(),
-        origins: AllowedOrigins::new(config.allowed_origins.iter().map(String::as_str)),
+        hosts: AllowedHosts::new(config.allowed_hosts.iter().map(String::as_str), origins()),
+        origins: AllowedOrigins::new(origins()),
         upload_max: config.upload_max,
         shutdown_grace: config.shutdown_grace,
     })

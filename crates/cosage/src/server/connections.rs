@@ -5,12 +5,17 @@ use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::util::MapRequest;
+
+use crate::api;
 
 /// How long a client may take to send a request's head. It ends connections that send nothing.
 const HEAD_BOUND: Duration = Duration::from_secs(30);
@@ -18,10 +23,15 @@ const HEAD_BOUND: Duration = Duration::from_secs(30);
 /// The pause after an `accept` that failed for want of resources, such as file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+type Normalize = fn(Request<Incoming>) -> Request<Incoming>;
+
+/// Before the routes, which would not match otherwise.
+const NORMALIZE: Normalize = api::normalize;
+
 /// Serves a router on a listener until `shutdown`, then lets running requests finish. Upgraded
 /// connections are not waited for here: the gateway knows them.
 pub(super) async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
-    let service = TowerToHyperService::new(router);
+    let service = TowerToHyperService::new(MapRequest::new(router, NORMALIZE));
     let connections = TaskTracker::new();
     loop {
         let stream = tokio::select! {
@@ -47,7 +57,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, shutdown: Cance
 
 async fn serve_connection(
     stream: TcpStream,
-    service: TowerToHyperService<Router>,
+    service: TowerToHyperService<MapRequest<Router, Normalize>>,
     shutdown: CancellationToken,
 ) {
     let connection = http1::Builder::new()

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use cosage::api::{AllowedOrigins, Routes};
+use cosage::api::{AllowedHosts, AllowedOrigins, Routes};
 use cosage::callback::{Callbacks, Sage3};
 use cosage::catalog::{Catalog, CatalogDefaults, CatalogHandle, LaunchContext, Timers, Undeclared};
 use cosage::desktop::manager::Settings;
@@ -148,6 +148,7 @@ pub(crate) struct Options {
     pub(crate) memory_reserve: u64,
     /// Further apps of the catalogue.
     pub(crate) apps: &'static str,
+    pub(crate) hosts: Vec<String>,
     pub(crate) origins: Vec<String>,
     pub(crate) undeclared: Undeclared,
     pub(crate) remote_networks: Vec<String>,
@@ -164,6 +165,7 @@ impl Default for Options {
             max_desktops: None,
             memory_reserve: 0,
             apps: "",
+            hosts: Vec::new(),
             origins: Vec::new(),
             undeclared: Undeclared::Refuse,
             remote_networks: Vec::new(),
@@ -216,6 +218,7 @@ impl World {
             server: format!("http://{address}").parse().unwrap(),
             token: Some("a-token".to_owned()),
         });
+        let origins = || options.origins.iter().map(String::as_str);
         let service = Service {
             engine: Arc::new(engine),
             store: Arc::clone(&self.store) as Arc<dyn Store>,
@@ -242,7 +245,8 @@ impl World {
             callbacks: Callbacks::new(sage3).unwrap(),
             webhooks: Webhooks::new(options.webhooks).unwrap(),
             stream_url_template: "/stream/{port}/vnc".to_owned(),
-            origins: AllowedOrigins::new(options.origins.iter().map(String::as_str)),
+            hosts: AllowedHosts::new(options.hosts.iter().map(String::as_str), origins()),
+            origins: AllowedOrigins::new(origins()),
             upload_max: options.upload_max,
             shutdown_grace: Duration::from_secs(5),
         };

@@ -61,7 +61,8 @@ pub(super) async fn gather(doctor: &Doctor, client: &Client, public: Option<&Cli
         let through = public.unwrap_or(client);
         facts.socket = Some(WebSocket {
             url: through.shown_base().to_string(),
-            answer: socket::knock(through, None).await,
+            // As the service's own page does it.
+            answer: socket::knock(through, Some(&through.origin())).await,
         });
         if let Some(origin) = &doctor.origin {
             facts.preflight = Some(preflight(through, origin).await);
@@ -177,6 +178,12 @@ async fn ask_service(config: Option<&Config>, client: &Client, facts: &mut Facts
         .timeout(ANSWER_BOUND);
     let service = match client.json(ready).await {
         Ok(_) => Service::Ready { url },
+        Err(CallError::Refused(refusal)) if refusal.code == "unknown_host" => {
+            Service::UnknownHost {
+                url,
+                details: refusal.details,
+            }
+        }
         Err(CallError::Refused(refusal)) => Service::NotReady {
             url,
             details: refusal.details,

@@ -29,13 +29,18 @@ pub(super) async fn knock(client: &Client, origin: Option<&str>) -> Answer {
     };
     let status = response.status().as_u16();
     let text = timeout(ANSWER_BOUND, response.text()).await;
-    let code = text
-        .ok()
-        .and_then(Result::ok)
-        .and_then(|text| serde_json::from_str::<Value>(&text).ok())
-        .and_then(|body| Some(body.get("code")?.as_str()?.to_owned()));
-    match code {
-        Some(code) => Answer::Service { status, code },
+    let body = text.ok().and_then(Result::ok);
+    let body = body.and_then(|text| serde_json::from_str::<Value>(&text).ok());
+    let word = |key: &str| {
+        let word = body.as_ref()?.get(key)?.as_str()?;
+        Some(word.to_owned())
+    };
+    match word("code").zip(word("details")) {
+        Some((code, details)) => Answer::Service {
+            status,
+            code,
+            details,
+        },
         None => Answer::Other(status),
     }
 }

@@ -11,6 +11,9 @@ pub(in super::super) const STILL: Duration = Duration::from_secs(70);
 /// What a proxy needs to let WebSockets through, for the most common one.
 const PROXY_REMEDY: &str = "let the proxy pass WebSockets on (Nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; and Host $host); deploy/nginx is an example";
 
+/// How a proxy passes on the browser's Host header, for the most common ones.
+const HOST_REMEDY: &str = "have the proxy pass on the browser's Host header (Nginx: proxy_set_header Host $http_host; Apache: ProxyPreserveHost On)";
+
 /// How the service answers.
 #[derive(Clone, Debug)]
 pub(in super::super) enum Service {
@@ -18,6 +21,8 @@ pub(in super::super) enum Service {
     Ready { url: String },
     /// It answers and says why it could not.
     NotReady { url: String, details: String },
+    /// It does not answer requests for this host.
+    UnknownHost { url: String, details: String },
     /// It does not answer; whether another program has its port.
     Down {
         reason: String,
@@ -36,8 +41,12 @@ pub(in super::super) struct WebSocket {
 /// An answer to a request that asks for a WebSocket.
 #[derive(Clone, Debug)]
 pub(in super::super) enum Answer {
-    /// The service's own: a status and its code.
-    Service { status: u16, code: String },
+    /// The service's own: a status, its code, and what it says.
+    Service {
+        status: u16,
+        code: String,
+        details: String,
+    },
     /// Somebody else's status.
     Other(u16),
     /// None.
@@ -80,6 +89,7 @@ pub(super) fn service(service: &Service) -> Finding {
             format!("{url} answers, and cannot start desktops: {details}"),
             "put the engine right, as said above; the service goes on by itself",
         ),
+        Service::UnknownHost { url, details } => unknown_host(CHECK, url, details),
         Service::Down {
             taken: Some(address),
             ..
@@ -99,6 +109,11 @@ pub(super) fn service(service: &Service) -> Finding {
     }
 }
 
+fn unknown_host(check: &'static str, url: &str, details: &str) -> Finding {
+    let (summary, remedy) = details.split_once("; ").unwrap_or((details, HOST_REMEDY));
+    Finding::problem(check, format!("{url}: {summary}"), remedy)
+}
+
 pub(super) fn socket(socket: &WebSocket) -> Finding {
     const CHECK: &str = "websocket";
     let url = &socket.url;
@@ -114,7 +129,18 @@ pub(super) fn socket(socket: &WebSocket) -> Finding {
             ),
             PROXY_REMEDY,
         ),
-        Answer::Service { status, code } => Finding::problem(
+        Answer::Service { code, details, .. } if code == "unknown_host" => {
+            unknown_host(CHECK, url, details)
+        }
+        // The page that was simulated is the service's own.
+        Answer::Service { code, .. } if code == "origin_not_allowed" => Finding::problem(
+            CHECK,
+            format!(
+                "the service refuses its own pages at {url}: what is in front of it changes the Host header"
+            ),
+            HOST_REMEDY,
+        ),
+        Answer::Service { status, code, .. } => Finding::problem(
             CHECK,
             format!("a WebSocket through {url} is answered with {status} ({code})"),
             PROXY_REMEDY,

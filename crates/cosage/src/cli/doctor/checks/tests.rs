@@ -311,6 +311,7 @@ fn said(code: &str) -> Answer {
     Answer::Service {
         status: 404,
         code: code.to_owned(),
+        details: "it said no; put it right".to_owned(),
     }
 }
 
@@ -339,6 +340,18 @@ fn a_websocket_gets_through_when_the_service_itself_answers() {
         Problem,
         "no_such_route",
         "proxy",
+    );
+    assert_found(
+        &found(said("unknown_host")),
+        Problem,
+        "said no",
+        "put it right",
+    );
+    assert_found(
+        &found(said("origin_not_allowed")),
+        Problem,
+        "changes the Host header",
+        "proxy_set_header Host $http_host",
     );
     assert_found(&found(Answer::Other(502)), Problem, "502", "/stream/");
     assert_found(
