@@ -4,6 +4,7 @@ mod body;
 mod callback;
 mod catalog;
 mod console;
+mod description;
 mod desktops;
 mod error;
 mod events;
@@ -132,7 +133,7 @@ pub fn router(app: App, which: Routes) -> Router {
     let router = match which {
         Routes::All => {
             let (router, mut description) = api.split_for_parts();
-            files::describe(&mut description);
+            description::complete(&mut description);
             // The home itself, which has no path.
             let router = router
                 .route(files::HOME, get(files::read))

@@ -49,7 +49,9 @@ fn split(answer: &[u8]) -> (Option<u16>, Option<Value>) {
     if status == Some(101) {
         return (status, Some(Value::Null));
     }
-    (status, serde_json::from_str(body).ok())
+    // Where a request has no body, `{}` is a request of its own, which is refused.
+    let mut values = serde_json::Deserializer::from_str(body).into_iter();
+    (status, values.next().and_then(Result::ok))
 }
 
 fn assert_refused((status, json): &(u16, Value), expected: u16, code: &str, case: &str) {

@@ -906,6 +906,43 @@ async fn pages_of_listed_origins_may_call_and_others_may_not() {
     );
 }
 
+/// What `tests/api` finds out by calls, as far as it can be seen without any.
+#[tokio::test]
+async fn the_description_has_what_all_calls_have_in_common() {
+    let (_world, service) = service().await;
+    let description = service.get("/openapi.json").await.json;
+    let text = description.to_string();
+    for reference in text.split("\"$ref\":\"#").skip(1) {
+        let reference = &reference[..reference.find('"').unwrap()];
+        assert!(description.pointer(reference).is_some(), "{reference}");
+    }
+    for (path, item) in description["paths"].as_object().unwrap() {
+        for (method, call) in item.as_object().unwrap() {
+            let answers = |status: &str| {
+                let answer = &call["responses"][status];
+                assert!(answer.is_object(), "{method} {path}: {status}");
+            };
+            ["400", "421"].into_iter().for_each(answers);
+            if call["requestBody"]["content"]["application/json"].is_object() {
+                ["408", "413", "415", "422"].into_iter().for_each(answers);
+            }
+            let parameters = call["parameters"].as_array().cloned().unwrap_or_default();
+            for parameter in &parameters {
+                let name = format!("{{{}}}", parameter["name"].as_str().unwrap());
+                let is_in_path = parameter["in"] == "path";
+                assert_eq!(is_in_path, path.contains(&name), "{method} {path}: {name}");
+            }
+            for uid in parameters
+                .iter()
+                .filter(|it| it["name"] == "uid" && it["in"] == "path")
+            {
+                assert!(uid["schema"]["pattern"].is_string(), "{method} {path}");
+                answers("422");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_api_describes_itself_without_the_internet() {
     let (_world, service) = service().await;

@@ -5,8 +5,7 @@ use std::time::Duration;
 use axum::body::{Bytes, to_bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
-use serde::de::DeserializeOwned;
-use serde_json::error::Category;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::time::timeout;
 
 use super::error::ApiError;
@@ -80,17 +79,22 @@ pub(super) fn require_object<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiE
     // Serde would take a list for a struct, too.
     let is_object = text.trim_ascii_start().starts_with(b"{");
     serde_json::from_slice(text)
-        .map_err(|error| match error.classify() {
-            Category::Data => ApiError::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "invalid_body",
-                format!("the body is not what this call takes: {error}"),
-            ),
-            Category::Io | Category::Syntax | Category::Eof => ApiError::new(
-                StatusCode::BAD_REQUEST,
-                "invalid_json",
-                format!("the body is not JSON: {error}"),
-            ),
+        .map_err(|error| {
+            // Where it expects a word, serde takes any other value for a mistake in the syntax.
+            let is_json = serde_json::from_slice::<IgnoredAny>(text).is_ok();
+            if is_json {
+                ApiError::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "invalid_body",
+                    format!("the body is not what this call takes: {error}"),
+                )
+            } else {
+                ApiError::new(
+                    StatusCode::BAD_REQUEST,
+                    "invalid_json",
+                    format!("the body is not JSON: {error}"),
+                )
+            }
         })
         .and_then(|value| {
             if is_object {

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::App;
 use super::body::{read_json, require_object};
 use super::error::{ApiError, ErrorBody};
-use super::params::{Params, UidPath};
+use super::params::{Params, UidParam, UidPath};
 use crate::callback::Taken;
 use crate::catalog::Source;
 use crate::desktop::manager::DesktopError;
@@ -35,7 +35,7 @@ pub(super) struct Proof {
 /// Pass a report of a desktop's application on to SAGE3 and to webhooks.
 #[utoipa::path(post, path = "/api/vm/cb/{uid}", tag = "desktops",
     params(
-        ("uid" = String, Path, description = "The desktop's name"),
+        UidParam,
         ("secret" = Option<String>, Query, description = "The secret that its container got as part of CALLBACK_URL"),
     ),
     request_body(content = Object, description = "Any JSON object of at most 4 MiB"),
@@ -44,7 +44,6 @@ pub(super) struct Proof {
         (status = 403, description = "Not the secret of the desktop's container", body = ErrorBody),
         (status = 404, description = "No such desktop", body = ErrorBody),
         (status = 413, description = "Larger than 4 MiB", body = ErrorBody),
-        (status = 415, description = "Not declared as application/json", body = ErrorBody),
         (status = 503, description = "Too many reports wait, or it is not known yet what the desktop's secret is", body = ErrorBody),
     ))]
 pub(super) async fn report(

@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::App;
 use super::body::JsonObject;
 use super::error::{ApiError, ErrorBody};
-use super::params::{Name, Params, UidPath};
+use super::params::{Name, Params, UidParam, UidPath};
 use crate::catalog::Catalog;
 use crate::desktop::Uid;
 use crate::desktop::failure::FailReason;
@@ -55,6 +55,14 @@ pub(super) struct EnsuredBody {
     /// Its name.
     #[schema(value_type = String, example = "0984ae47-6fb9-48bd-8f48-8afd7e462762")]
     uid: Uid,
+}
+
+/// Where a desktop can be connected to, if it runs.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum WhereBody {
+    Running(UrlBody),
+    NotRunning(NotRunningBody),
 }
 
 /// Where a running desktop can be connected to.
@@ -194,6 +202,7 @@ pub(super) struct DesktopBody<'a> {
 
 /// How to stop.
 #[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct StopQuery {
     /// Whether also its record and its home are deleted, for good.
     #[serde(default)]
@@ -206,14 +215,14 @@ pub(super) struct StopQuery {
 /// with a new name; a uid that was never seen makes one of that name. A known uid starts as it was
 /// first asked for: `vm` and `env` are ignored then, and may be left out.
 #[utoipa::path(post, path = "/api/vm/any/{uid}", tag = "desktops",
-    params(("uid" = String, Path, description = "`allocate`, or the desktop's name", example = "allocate")),
+    params(("uid" = String, Path, description = "`allocate`, or the desktop's name", example = "allocate",
+        pattern = "^(?!(any|ws|list|cb)$)[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")),
     request_body = EnsureRequest,
     responses(
         (status = 200, body = EnsuredBody),
-        (status = 400, description = "The body is not JSON", body = ErrorBody),
+        (status = 403, description = "The target of the desktop may not be dialled, or the page's origin is not allowed", body = ErrorBody),
         (status = 404, description = "No such app, or a new uid without an app", body = ErrorBody),
-        (status = 413, description = "The body is larger than 64 KiB", body = ErrorBody),
-        (status = 415, description = "The body is not declared as application/json", body = ErrorBody),
+        (status = 409, description = "The name is taken on the engine, the desktop was stopped meanwhile, or its app has changed", body = ErrorBody),
         (status = 422, description = "The uid or the environment is not allowed", body = ErrorBody),
         (status = 502, description = "The app ended while it started", body = ErrorBody),
         (status = 503, description = "The engine does not answer, or something is exhausted", body = ErrorBody),
@@ -244,24 +253,18 @@ pub(super) async fn ensure(
 ///
 /// Never starts anything and keeps nothing alive.
 #[utoipa::path(get, path = "/api/vm/ws/{uid}", tag = "desktops",
-    params(("uid" = String, Path, description = "The desktop's name")),
+    params(UidParam),
     responses(
-        (status = 200, description = "Its URL, or `details` and no URL when it does not run", body = UrlBody),
-        (status = 422, description = "Not a uid", body = ErrorBody),
+        (status = 200, description = "Its URL, or `details` and no URL when it does not run", body = WhereBody),
     ))]
-pub(super) async fn url(
-    State(app): State<App>,
-    UidPath(uid): UidPath,
-) -> Result<Response, ApiError> {
-    Ok(match app.manager.ready_key(&uid) {
-        Some(key) => Json(UrlBody {
+pub(super) async fn url(State(app): State<App>, UidPath(uid): UidPath) -> Json<WhereBody> {
+    Json(match app.manager.ready_key(&uid) {
+        Some(key) => WhereBody::Running(UrlBody {
             url: app.stream_url(key),
-        })
-        .into_response(),
-        None => Json(NotRunningBody {
+        }),
+        None => WhereBody::NotRunning(NotRunningBody {
             details: "container not running",
-        })
-        .into_response(),
+        }),
     })
 }
 
@@ -300,11 +303,10 @@ pub(super) async fn all(State(app): State<App>) -> Response {
 
 /// Everything there is to know about a desktop.
 #[utoipa::path(get, path = "/api/vm/{uid}", tag = "desktops",
-    params(("uid" = String, Path, description = "The desktop's name")),
+    params(UidParam),
     responses(
         (status = 200, body = DesktopBody<'static>),
         (status = 404, description = "No such desktop", body = ErrorBody),
-        (status = 422, description = "Not a uid", body = ErrorBody),
     ))]
 pub(super) async fn show(
     State(app): State<App>,
@@ -322,11 +324,10 @@ pub(super) async fn show(
 /// Answers once nothing of it runs. Its record and its home stay, so that asking for it again
 /// brings it back as it was, unless `forget` deletes them.
 #[utoipa::path(delete, path = "/api/vm/{uid}", tag = "desktops",
-    params(("uid" = String, Path, description = "The desktop's name"), StopQuery),
+    params(UidParam, StopQuery),
     responses(
         (status = 204, description = "Nothing of it runs"),
         (status = 404, description = "No such desktop", body = ErrorBody),
-        (status = 422, description = "Not a uid", body = ErrorBody),
         (status = 503, description = "The engine does not answer; the stop is tried again", body = ErrorBody),
     ))]
 pub(super) async fn stop(

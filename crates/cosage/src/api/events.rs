@@ -13,7 +13,7 @@ use futures_util::stream::{self, StreamExt};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::App;
 use super::desktops::{DesktopBody, describe};
@@ -120,6 +120,24 @@ pub(super) enum DataBody<'a> {
     Usage(UsagesBody<'a>),
 }
 
+/// What of all that happens, in the description of the call.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes; `wanted` reads")]
+pub(super) struct EventsQuery {
+    /// Only events of these desktops; may be repeated.
+    #[param(inline)]
+    uid: Option<Vec<UidText>>,
+    /// Whether also what the desktops use is told.
+    usage: Option<bool>,
+}
+
+/// A desktop's name.
+#[derive(ToSchema)]
+#[schema(pattern = "^(?!(any|ws|list|cb)$)[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
+#[expect(dead_code, reason = "it describes")]
+struct UidText(String);
+
 /// What a client wants to hear of.
 #[derive(Default)]
 struct Wanted {
@@ -144,8 +162,7 @@ struct Listening {
 /// the event `usage`, which has no id, tells every two seconds what the running desktops use.
 #[utoipa::path(get, path = "/api/events", tag = "desktops",
     params(
-        ("uid" = Option<Vec<String>>, Query, description = "Only events of these desktops; may be repeated"),
-        ("usage" = Option<bool>, Query, description = "Whether also what the desktops use is told"),
+        EventsQuery,
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was heard"),
     ),
     responses(

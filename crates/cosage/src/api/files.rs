@@ -14,14 +14,16 @@ use futures_util::StreamExt;
 use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::time::timeout;
+use utoipa::openapi::{HttpMethod, OpenApi, PathItem, RefOr};
 use utoipa::{IntoParams, ToSchema};
 
 pub(super) use self::body::DirectoryBody;
 use self::conditions::{Validators, Wanted};
 use self::location::Location;
 use super::App;
+use super::description::Bytes;
 use super::error::{ApiError, ErrorBody};
-use super::params::Params;
+use super::params::{Params, UidParam};
 use crate::desktop::Uid;
 use crate::engine::home::{Content, FileContent, HomePath, Mark, Time, Upload, Written};
 use crate::segment::encode;
@@ -39,10 +41,26 @@ const READ_OUT_BOUND: Duration = Duration::from_secs(2);
 /// How many entries of a directory are listed at a time at most. The program for files has room for no more.
 const LIST_MAX: u32 = 10_000;
 
+/// `{path}` in the description of a call, which OpenAPI takes for one name: several are parted by '/' that is not encoded.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "it describes; `Location` reads")]
+pub(super) struct PathParam {
+    /// Where in its home: a name, percent-encoded, of 255 bytes at most; or several, with `/` in between.
+    #[param(
+        pattern = "^(?!\\.{1,2}$)[^/\\x00]+$",
+        max_length = 255,
+        example = "notes.txt"
+    )]
+    path: String,
+}
+
 /// How something is fetched.
 #[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ReadQuery {
     /// `tar`: a file or a directory, with all in it, as a tar archive.
+    #[param(inline)]
     archive: Option<Archive>,
     /// How many entries of a directory are listed at most; 10000 by default.
     #[param(minimum = 1, maximum = 10000)]
@@ -60,6 +78,7 @@ enum Archive {
 
 /// What is put.
 #[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct WriteQuery {
     /// Whether a directory is made, rather than a file of the body.
     #[serde(default)]
@@ -76,13 +95,17 @@ pub(super) struct WriteQuery {
 /// `If-None-Match`, `If-Range` and their like count.
 #[utoipa::path(get, path = "/api/vm/{uid}/files/{*path}", tag = "files",
     params(
-        ("uid" = String, Path, description = "The desktop's name"),
-        ("path" = String, Path, description = "Where in its home; nothing is the home itself"),
+        UidParam,
+        PathParam,
         ReadQuery,
     ),
     responses(
-        (status = 200, description = "A directory's entries as JSON; a file's bytes (`application/octet-stream`); with `archive` a tar stream", body = DirectoryBody),
-        (status = 206, description = "The part of a file that Range asks for", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 200, description = "A directory's entries; a file's bytes; with `archive` a tar archive", content(
+            (DirectoryBody = "application/json"),
+            (Bytes = "application/octet-stream"),
+            (Bytes = "application/x-tar"),
+        )),
+        (status = 206, description = "The part of a file that Range asks for", body = Bytes, content_type = "application/octet-stream"),
         (status = 304, description = "The client has the file already"),
         (status = 403, description = "A link leads out of the home, or the owner of the home has no right to it", body = ErrorBody),
         (status = 404, description = "No such desktop, or no such file", body = ErrorBody),
@@ -207,11 +230,11 @@ async fn send_file(
 /// that ends early changes nothing.
 #[utoipa::path(put, path = "/api/vm/{uid}/files/{*path}", tag = "files",
     params(
-        ("uid" = String, Path, description = "The desktop's name"),
+        UidParam,
         ("path" = String, Path, description = "Where in its home"),
         WriteQuery,
     ),
-    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    request_body(content = Bytes, description = "The file's bytes, in whatever type they are declared; nothing makes an empty file", content_type = "application/octet-stream"),
     responses(
         (status = 201, description = "It is new"),
         (status = 204, description = "It replaced a file; or the directory was there"),
@@ -278,8 +301,8 @@ async fn read_out(mut body: BodyDataStream) {
 /// Delete a file, or a directory with all in it.
 #[utoipa::path(delete, path = "/api/vm/{uid}/files/{*path}", tag = "files",
     params(
-        ("uid" = String, Path, description = "The desktop's name"),
-        ("path" = String, Path, description = "Where in its home; a link is deleted itself"),
+        UidParam,
+        PathParam,
     ),
     responses(
         (status = 204, description = "It is gone"),
@@ -298,12 +321,21 @@ pub(super) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Writes the routes of files as OpenAPI has them, which knows no path of several names.
-pub(super) fn describe(description: &mut utoipa::openapi::OpenApi) {
+/// Writes the routes of files as OpenAPI has them, which knows no path of several names and none that may be absent.
+pub(super) fn describe(description: &mut OpenApi) {
     let paths = &mut description.paths.paths;
-    if let Some(item) = paths.remove("/api/vm/{uid}/files/{*path}") {
-        paths.insert("/api/vm/{uid}/files/{path}".to_owned(), item);
+    let Some(item) = paths.remove("/api/vm/{uid}/files/{*path}") else {
+        return;
+    };
+    if let Some(mut read) = item.get.clone() {
+        read.summary = Some("List the home itself.".to_owned());
+        read.operation_id = Some("read_home".to_owned());
+        if let Some(parameters) = &mut read.parameters {
+            parameters.retain(|parameter| !matches!(parameter, RefOr::T(it) if it.name == "path"));
+        }
+        paths.insert(HOME.to_owned(), PathItem::new(HttpMethod::Get, read));
     }
+    paths.insert("/api/vm/{uid}/files/{path}".to_owned(), item);
 }
 
 async fn send(

@@ -9,15 +9,16 @@ use utoipa::IntoParams;
 
 use super::App;
 use super::error::{ApiError, ErrorBody};
-use super::params::{Params, UidPath};
+use super::params::{Params, UidParam, UidPath};
 use crate::desktop::manager::LOG_LINES_MAX;
 
 /// How much of a log.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct LogsQuery {
     /// How many of the last lines, 1 to 1000.
     #[serde(default = "default_lines")]
-    #[param(default = 200)]
+    #[param(default = 200, minimum = 1, maximum = 1000)]
     lines: usize,
     /// Whether the answer goes on with what the desktop writes from now on, until it ends.
     #[serde(default)]
@@ -32,7 +33,7 @@ fn default_lines() -> usize {
 ///
 /// With `follow`, the answer goes on until the desktop ends, or the client hangs up.
 #[utoipa::path(get, path = "/api/vm/{uid}/logs", tag = "desktops",
-    params(("uid" = String, Path, description = "The desktop's name"), LogsQuery),
+    params(UidParam, LogsQuery),
     responses(
         (status = 200, description = "Plain text, oldest first", body = String, content_type = "text/plain"),
         (status = 404, description = "No such desktop", body = ErrorBody),

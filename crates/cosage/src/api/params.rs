@@ -4,9 +4,23 @@ use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
+use utoipa::IntoParams;
 
 use super::error::ApiError;
 use crate::desktop::{Uid, UidError};
+
+/// `{uid}` in the description of a call: the pattern is that of [`Uid`], less the words that are routes.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "it describes; the extractors below read")]
+pub(super) struct UidParam {
+    /// The desktop's name.
+    #[param(
+        pattern = "^(?!(any|ws|list|cb)$)[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$",
+        example = "my-wall"
+    )]
+    uid: String,
+}
 
 /// `{uid}` as text that may be anything; a text that is not UTF-8 is no uid.
 pub(super) struct Name(pub(super) String);

@@ -9,8 +9,9 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::App;
+use super::description::Bytes;
 use super::error::{ApiError, ErrorBody};
-use super::params::{Params, UidPath};
+use super::params::{Params, UidParam, UidPath};
 use crate::desktop::Uid;
 use crate::desktop::camera::Camera;
 use crate::desktop::manager::DesktopError;
@@ -36,11 +37,13 @@ pub(super) enum FormatWord {
 
 /// What picture.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ScreenshotQuery {
     /// `png` or `jpeg`; without it, what the header `Accept` prefers, and else `png`.
     #[param(inline)]
     format: Option<FormatWord>,
     /// How many pixels it may be wide, 16 to 16384; a wider one is scaled down, and none is scaled up.
+    #[param(minimum = 16, maximum = 16384)]
     width: Option<u32>,
     /// Whether only the picture that is kept will do: the desktop is left alone.
     #[serde(default)]
@@ -53,11 +56,11 @@ pub(super) struct ScreenshotQuery {
 /// nobody counts as a viewer. Of any other the last picture is given, which was taken while somebody looked, when the
 /// last viewer left, or before it was stopped (`X-Cosage-Picture: last`; at most 640 pixels wide).
 #[utoipa::path(get, path = "/api/vm/{uid}/screenshot", tag = "desktops",
-    params(("uid" = String, Path, description = "The desktop's name"), ScreenshotQuery),
+    params(UidParam, ScreenshotQuery),
     responses(
         (status = 200, description = "The picture", content(
-            (Vec<u8> = "image/png"),
-            (Vec<u8> = "image/jpeg"),
+            (Bytes = "image/png"),
+            (Bytes = "image/jpeg"),
         )),
         (status = 304, description = "The last picture is the one that If-None-Match names"),
         (status = 404, description = "No such desktop, or no picture of it", body = ErrorBody),

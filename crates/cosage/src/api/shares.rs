@@ -11,12 +11,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
+use utoipa::openapi::{KnownFormat, RefOr, Schema, SchemaFormat};
 
 use super::App;
 use super::body::JsonObject;
 use super::desktops::{self, EndWord, StatusWord};
 use super::error::{ApiError, ErrorBody};
-use super::params::{Part, UidPath};
+use super::params::{Part, UidParam, UidPath};
 use crate::desktop::access::{Change, Share, Token};
 use crate::desktop::rights::{Clipboard, Rights, Role};
 use crate::desktop::sharing::{GuestError, SharingError};
@@ -52,8 +54,22 @@ pub(super) struct ShareRequest {
     /// By default `both` for `control`. For `view` it is always `out`: who looks on puts nothing into the clipboard.
     clipboard: Option<ClipboardWord>,
     /// When it ends: in so many seconds (1 to 31,622,400), or at an RFC 3339 time within a year; never by default.
-    #[schema(example = 3600)]
+    #[schema(schema_with = expires_schema)]
     expires: Option<Value>,
+}
+
+fn expires_schema() -> impl Into<RefOr<Schema>> {
+    let number = ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(1))
+        .maximum(Some(LASTING_MAX.as_secs()));
+    let time = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
+    OneOfBuilder::new()
+        .item(number)
+        .item(time)
+        .item(ObjectBuilder::new().schema_type(Type::Null))
 }
 
 /// A change of rights; what is absent stays as it is.
@@ -116,13 +132,13 @@ pub(super) struct SharedBody<'a> {
 /// it is deleted, when it expires, or when the desktop is forgotten. What a viewer with the role `view` sends that
 /// would change the desktop does not reach it, whatever its client does. `POST /api/vm/{uid}/share` is the same call.
 #[utoipa::path(post, path = "/api/vm/{uid}/shares", tag = "sharing",
-    params(("uid" = String, Path, description = "The desktop's name")),
+    params(UidParam),
     request_body = ShareRequest,
     responses(
         (status = 201, body = ShareBody),
         (status = 404, description = "No such desktop", body = ErrorBody),
         (status = 409, description = "Viewers of this app cannot be held to that, or it has 100 shares", body = ErrorBody),
-        (status = 422, description = "Not a role, a clipboard direction or a time to come", body = ErrorBody),
+        (status = 422, description = "Not a uid, a role, a clipboard direction or a time to come", body = ErrorBody),
         (status = 503, description = "The store failed", body = ErrorBody),
     ))]
 pub(super) async fn create(
@@ -148,7 +164,7 @@ pub(super) async fn create(
 
 /// The shares of a desktop, oldest first, without their addresses.
 #[utoipa::path(get, path = "/api/vm/{uid}/shares", tag = "sharing",
-    params(("uid" = String, Path, description = "The desktop's name")),
+    params(UidParam),
     responses(
         (status = 200, body = Vec<ShareBody>),
         (status = 404, description = "No such desktop", body = ErrorBody),
@@ -165,7 +181,7 @@ pub(super) async fn list(
 ///
 /// It starts nothing. A browser does not tell a page why a WebSocket was refused; this does.
 #[utoipa::path(get, path = "/stream/{token}", tag = "sharing",
-    params(("token" = String, Path, description = "The secret of the share's address")),
+    params(("token" = String, Path, description = "The secret of the share's address", pattern = "^[0-9a-f]{32}$")),
     responses(
         (status = 200, body = SharedBody),
         (status = 404, description = "No such share: never, or not any more", body = ErrorBody),
@@ -197,13 +213,13 @@ pub(super) async fn shown(
 
 /// Change what a share gives, also to those who have come by it.
 #[utoipa::path(patch, path = "/api/vm/{uid}/shares/{id}", tag = "sharing",
-    params(("uid" = String, Path, description = "The desktop's name"), ("id" = String, Path, description = "The share")),
+    params(UidParam, ("id" = String, Path, description = "The share")),
     request_body = ChangeRequest,
     responses(
         (status = 200, body = ShareBody),
         (status = 404, description = "No such desktop or share", body = ErrorBody),
         (status = 409, description = "Viewers of this app cannot be held to that", body = ErrorBody),
-        (status = 422, description = "Not a role or a clipboard direction", body = ErrorBody),
+        (status = 422, description = "Not a uid, a role or a clipboard direction", body = ErrorBody),
         (status = 503, description = "The store failed", body = ErrorBody),
     ))]
 pub(super) async fn change(
@@ -217,7 +233,7 @@ pub(super) async fn change(
 
 /// End a share and the connections of those who came by it.
 #[utoipa::path(delete, path = "/api/vm/{uid}/shares/{id}", tag = "sharing",
-    params(("uid" = String, Path, description = "The desktop's name"), ("id" = String, Path, description = "The share")),
+    params(UidParam, ("id" = String, Path, description = "The share")),
     responses(
         (status = 204, description = "Its address leads nowhere any more"),
         (status = 404, description = "No such desktop or share", body = ErrorBody),
@@ -243,12 +259,20 @@ fn describe(share: &Share) -> ShareBody {
     }
 }
 
+fn whole(number: &serde_json::Number) -> Option<u64> {
+    number.as_u64().or_else(|| {
+        let number = number.as_f64().filter(|number| number.fract() == 0.0)?;
+        format!("{number:.0}").parse().ok()
+    })
+}
+
 fn expiry(expires: &Value) -> Result<Timestamp, ApiError> {
     let now = Timestamp::now();
     let at = match expires {
-        Value::Number(seconds) => seconds
-            .as_u64()
-            .and_then(|seconds| now.checked_add(Duration::from_secs(seconds)).ok()),
+        // A number such as 60.0 is an integer as well (JSON Schema, 6.1.1).
+        Value::Number(seconds) => {
+            whole(seconds).and_then(|seconds| now.checked_add(Duration::from_secs(seconds)).ok())
+        }
         Value::String(text) => text.parse().ok(),
         _ => None,
     };

@@ -5,12 +5,16 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{
+    AdditionalProperties, ObjectBuilder, OneOfBuilder, SchemaType, Type,
+};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::App;
 use super::body::JsonObject;
 use super::error::{ApiError, ErrorBody};
-use super::params::{Part, UidPath};
+use super::params::{Part, UidParam, UidPath};
 use super::shares::{ChangeRequest, ClipboardWord, RoleWord};
 use crate::desktop::access::{ClientNameError, Takeover, Viewer};
 
@@ -40,19 +44,49 @@ pub(super) struct ViewerBody {
 }
 
 /// What all viewers may do.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EverybodyRequest {
     role: RoleWord,
     /// With `view`, the name of the client that keeps what its address gives, as it has it in its stream's address:
     /// `/stream/11446/vnc?client=d2b1c0de`.
-    #[schema(example = "d2b1c0de", pattern = "^[A-Za-z0-9_-]{1,64}$")]
     except: Option<String>,
 }
 
+/// What cannot be derived: `except` goes with `view` only.
+impl PartialSchema for EverybodyRequest {
+    fn schema() -> RefOr<Schema> {
+        let request = |role: &str, except: ObjectBuilder| {
+            let role = ObjectBuilder::new()
+                .schema_type(Type::String)
+                .enum_values(Some([role]));
+            ObjectBuilder::new()
+                .property("role", role)
+                .required("role")
+                .property("except", except)
+                .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)))
+        };
+        let except = ObjectBuilder::new()
+            .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+            .pattern(Some("^[A-Za-z0-9_-]{1,64}$"))
+            .description(Some(
+                "The name of the client that keeps what its address gives, as it has it in its stream's address: \
+                 `/stream/11446/vnc?client=d2b1c0de`.",
+            ));
+        let none = ObjectBuilder::new().schema_type(Type::Null);
+        OneOfBuilder::new()
+            .description(Some("What all viewers may do."))
+            .item(request("view", except))
+            .item(request("control", none))
+            .into()
+    }
+}
+
+impl ToSchema for EverybodyRequest {}
+
 /// Who is connected to a desktop, in the order in which they came.
 #[utoipa::path(get, path = "/api/vm/{uid}/viewers", tag = "sharing",
-    params(("uid" = String, Path, description = "The desktop's name")),
+    params(UidParam),
     responses(
         (status = 200, body = Vec<ViewerBody>),
         (status = 404, description = "No such desktop", body = ErrorBody),
@@ -72,12 +106,12 @@ pub(super) async fn list(
 /// then each viewer may do again what its address gives. `GET /api/vm/{uid}` shows it as `takeover`. Answers who is
 /// connected.
 #[utoipa::path(patch, path = "/api/vm/{uid}/viewers", tag = "sharing",
-    params(("uid" = String, Path, description = "The desktop's name")),
+    params(UidParam),
     request_body = EverybodyRequest,
     responses(
         (status = 200, body = Vec<ViewerBody>),
         (status = 404, description = "No such desktop", body = ErrorBody),
-        (status = 422, description = "Not a role or a client's name", body = ErrorBody),
+        (status = 422, description = "Not a uid, a role or a client's name", body = ErrorBody),
         (status = 503, description = "The store failed; it is in force until the service restarts", body = ErrorBody),
     ))]
 pub(super) async fn change_all(
@@ -103,12 +137,12 @@ pub(super) async fn change_all(
 
 /// Change what one viewer may do, from this moment until it leaves.
 #[utoipa::path(patch, path = "/api/vm/{uid}/viewers/{id}", tag = "sharing",
-    params(("uid" = String, Path, description = "The desktop's name"), ("id" = u64, Path, description = "The viewer")),
+    params(UidParam, ("id" = u64, Path, description = "The viewer")),
     request_body = ChangeRequest,
     responses(
         (status = 200, body = ViewerBody),
         (status = 404, description = "No such desktop or viewer", body = ErrorBody),
-        (status = 422, description = "Not a role or a clipboard direction", body = ErrorBody),
+        (status = 422, description = "Not a uid, a role or a clipboard direction", body = ErrorBody),
     ))]
 pub(super) async fn change(
     State(app): State<App>,
