@@ -126,6 +126,12 @@ impl Config {
         }
     }
 
+    /// How many desktops may run at a time: each has a port, and there may be a limit.
+    pub fn most_desktops(&self) -> usize {
+        let ports = (self.port_range_start..self.port_range_end).len();
+        self.max_desktops.map_or(ports, |most| most.min(ports))
+    }
+
     /// The timers of a desktop whose app is not in the catalogue any more.
     pub fn timers(&self) -> Timers {
         self.catalog_defaults().timers()

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod console;
 mod delivery;
+pub mod descriptors;
 pub mod desktop;
 pub mod engine;
 pub mod gateway;

@@ -22,6 +22,26 @@ use process::{PATIENCE, Scene, Service, eventually};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+#[tokio::test]
+async fn a_service_with_too_few_descriptors_says_so_at_its_start() {
+    let mut scene = Scene::simulated();
+    let started = async |scene: &Scene| {
+        let service = scene.serve().await;
+        service.terminate();
+        assert!(service.ended().await.success());
+        std::fs::read_to_string(scene.path("service.log")).unwrap()
+    };
+    let warning = "too few file descriptors";
+    let log = started(&scene).await;
+    assert!(!log.contains(warning), "{log}");
+    // Both limits, so that it cannot be raised again.
+    scene.launcher = ["sh", "-c", "ulimit -n 128; exec \"$0\" \"$@\""]
+        .map(str::to_owned)
+        .into();
+    let log = started(&scene).await;
+    assert!(log.contains(warning) && log.contains("limit=128"), "{log}");
+}
+
 /// What a command has said, and how it ended.
 struct Said {
     status: Option<i32>,

@@ -195,6 +195,7 @@ async fn a_known_uid_needs_no_app_and_keeps_its_environment() {
         .post("Mine.1", r#"{"vm": "nonsense", "env": {"NONSENSE": 5}}"#)
         .await;
     assert_eq!(again.status, 200, "{again:?}");
+    assert_eq!(again.json["ignored"], serde_json::json!(["vm", "env"]));
     let records = cosage::store::Store::load(&*world.store).await.unwrap();
     assert_eq!(records.len(), 1);
     let kept: Vec<_> = records[0].environment.0.iter().collect();
@@ -204,6 +205,42 @@ async fn a_known_uid_needs_no_app_and_keeps_its_environment() {
         records[0].environment.0["URLS"],
         r#"["https://example.org/"]"#
     );
+}
+
+#[tokio::test]
+async fn what_a_known_uid_ignores_is_named_where_it_differs() {
+    let (_world, service) = service().await;
+    let made = r#"{"vm": "desk", "env": {"THEME": 1, "URLS": ["https://example.org/"]}}"#;
+    let first = service.post("a", made).await;
+    assert_eq!(first.status, 200, "{first:?}");
+    assert_eq!(first.json.get("ignored"), None);
+    for (body, ignored) in [
+        (made, None),
+        ("{}", None),
+        ("", None),
+        (r#"{"vm": "desk", "env": {}}"#, None),
+        (r#"{"vm": "old-desk", "env": null}"#, None),
+        (
+            r#"{"env": {"THEME": "1", "URLS": "[\"https://example.org/\"]"}}"#,
+            None,
+        ),
+        (r#"{"env": {"THEME": null}}"#, None),
+        (r#"{"env": {"THEME": 0}}"#, Some(vec!["env"])),
+        (r#"{"env": {"THEME": 1}}"#, Some(vec!["env"])),
+        (r#"{"env": {"THEME": "loud"}}"#, Some(vec!["env"])),
+        (r#"{"env": {"NONSENSE": 1}}"#, Some(vec!["env"])),
+        (r#"{"vm": "other"}"#, Some(vec!["vm"])),
+        (
+            r#"{"vm": "nonsense", "env": {"THEME": 2}}"#,
+            Some(vec!["vm", "env"]),
+        ),
+    ] {
+        let again = service.post("a", body).await;
+        assert_eq!(again.status, 200, "{body}: {again:?}");
+        assert_eq!(again.json["url"], first.json["url"], "{body}");
+        let said = ignored.map(|words| serde_json::json!(words));
+        assert_eq!(again.json.get("ignored"), said.as_ref(), "{body}");
+    }
 }
 
 #[tokio::test]

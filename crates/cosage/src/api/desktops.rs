@@ -21,7 +21,7 @@ use crate::desktop::Uid;
 use crate::desktop::failure::FailReason;
 use crate::desktop::lease::EndReason;
 use crate::desktop::lifecycle::StopMode;
-use crate::desktop::manager::DesktopError;
+use crate::desktop::manager::{DesktopError, Ignored};
 use crate::desktop::view::{Phase, Progress, View};
 use crate::engine::StartStep;
 
@@ -55,6 +55,21 @@ pub(super) struct EnsuredBody {
     /// Its name.
     #[schema(value_type = String, example = "0984ae47-6fb9-48bd-8f48-8afd7e462762")]
     uid: Uid,
+    /// What of the request was ignored, because the desktop was made with another app or environment; absent when nothing
+    /// was.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    ignored: Vec<IgnoredWord>,
+}
+
+/// A part of a request.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum IgnoredWord {
+    /// The app.
+    Vm,
+    /// The environment.
+    Env,
 }
 
 /// Where a desktop can be connected to, if it runs.
@@ -213,7 +228,8 @@ pub(super) struct StopQuery {
 ///
 /// Answers once it can be connected to. `allocate` (in any case) instead of a uid makes a desktop
 /// with a new name; a uid that was never seen makes one of that name. A known uid starts as it was
-/// first asked for: `vm` and `env` are ignored then, and may be left out.
+/// first asked for: `vm` and `env` are ignored then, and may be left out. The answer's `ignored`
+/// names those that differ from what the desktop was made with.
 #[utoipa::path(post, path = "/api/vm/any/{uid}", tag = "desktops",
     params(("uid" = String, Path, description = "`allocate`, or the desktop's name", example = "allocate",
         pattern = "^(?!(any|ws|list|cb)$)[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")),
@@ -246,6 +262,14 @@ pub(super) async fn ensure(
     Ok(Json(EnsuredBody {
         url: app.stream_url(ensured.key),
         uid: ensured.uid,
+        ignored: ensured
+            .ignored
+            .into_iter()
+            .map(|ignored| match ignored {
+                Ignored::App => IgnoredWord::Vm,
+                Ignored::Environment => IgnoredWord::Env,
+            })
+            .collect(),
     }))
 }
 

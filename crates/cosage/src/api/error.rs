@@ -176,6 +176,10 @@ fn failure(reason: &FailReason) -> ApiError {
     let mut error = match reason {
         FailReason::Engine(error) => return engine(error, details),
         FailReason::PortsExhausted(_) => ApiError::exhausted("ports_exhausted", details),
+        FailReason::PortsForbidden(_) => {
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "ports_forbidden", details)
+        }
+        FailReason::Descriptors(_) => ApiError::exhausted("descriptors_exhausted", details),
         FailReason::MemoryExhausted { .. } => ApiError::exhausted("memory_exhausted", details),
         FailReason::TooManyDesktops(_) => ApiError::exhausted("too_many_desktops", details),
         FailReason::Timeout { .. } => {

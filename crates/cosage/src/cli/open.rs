@@ -52,6 +52,9 @@ impl Open {
         let client = self.target.client()?;
         let order = self.order(&client).await?;
         let mut answer = carry_out(&client, &order).await?;
+        if let Some(note) = note(&order.uid, &answer) {
+            eprintln!("{note}");
+        }
         let viewer = client.shown_url(["view", order.uid.as_str()]).to_string();
         if self.json {
             if let Some(fields) = answer.as_object_mut() {
@@ -133,6 +136,23 @@ async fn look_up(client: &Client, uid: &Uid) -> Result<Option<Desktop>, Failure>
         Err(CallError::Refused(refusal)) if refusal.code == "unknown_desktop" => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// What to say of an order that was carried out in part only, because another one made the desktop first.
+fn note(uid: &Uid, answer: &Value) -> Option<String> {
+    let ignored = answer.get("ignored")?.as_array()?;
+    let words = ignored.iter().filter_map(|word| match word.as_str()? {
+        "vm" => Some("app"),
+        "env" => Some("environment"),
+        _ => None,
+    });
+    let words: Vec<&str> = words.collect();
+    (!words.is_empty()).then(|| {
+        format!(
+            "cosage: the desktop '{uid}' was made by another request and keeps its own {}; choose another --name for a new one",
+            words.join(" and ")
+        )
+    })
 }
 
 /// Asks for the desktop and shows meanwhile where its start is.
@@ -274,6 +294,23 @@ mod tests {
             json!({"TZ": "UTC", "LANG": "en"})
         );
         assert_eq!(added(&[], "UTC", "tlh"), json!({"TZ": "UTC"}));
+    }
+
+    #[test]
+    fn what_was_ignored_is_said_in_one_line() {
+        let uid: Uid = "wall".parse().unwrap();
+        let note = |answer| note(&uid, &answer);
+        assert_eq!(note(json!({"url": "/stream/1/vnc", "uid": "wall"})), None);
+        let said = note(json!({"ignored": ["vm", "env"]})).unwrap();
+        assert!(
+            said.contains("'wall'") && said.contains("app and environment"),
+            "{said}"
+        );
+        assert!(
+            note(json!({"ignored": ["env"]}))
+                .unwrap()
+                .contains("own environment;")
+        );
     }
 
     #[test]

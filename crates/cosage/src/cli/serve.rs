@@ -3,13 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::Flags;
 use crate::config::{self, Config};
-use crate::{log, server};
+use crate::{descriptors, log, server};
 
 /// Exit status when the configuration or the catalogue is wrong.
 const WRONG: u8 = 2;
@@ -37,7 +36,7 @@ impl Serve {
             eprintln!("{error}");
             return ExitCode::from(WRONG);
         }
-        raise_descriptor_limit();
+        descriptors::raise_limit(config.most_desktops());
         let runtime = match tokio::runtime::Runtime::new() {
             Ok(runtime) => runtime,
             Err(error) => {
@@ -98,17 +97,4 @@ async fn end_on_signal(shutdown: CancellationToken) {
         _ = interrupt.recv() => {}
     }
     shutdown.cancel();
-}
-
-/// Each viewer takes two descriptors, and the default of 1024 dates from `select`, which nothing here
-/// uses: take what the system allows.
-fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%error, "the limit of open files could not be raised");
-    }
 }

@@ -569,6 +569,8 @@ impl Driver {
                 .map_err(|error| match error {
                     KeyError::Exhausted(keys) => FailReason::PortsExhausted(keys),
                     KeyError::TooMany(most) => FailReason::TooManyDesktops(most),
+                    KeyError::Descriptors(exhausted) => exhausted.into(),
+                    KeyError::Forbidden(error) => FailReason::PortsForbidden(error),
                 })?;
             self.key = Some(lease);
         }

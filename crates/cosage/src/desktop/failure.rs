@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::descriptors;
 use crate::engine::{EngineError, Exit};
 
 /// Why a start (or a stop) failed. The text names what was wrong and, where there is one, the next
@@ -16,6 +17,12 @@ pub enum FailReason {
         "all {0} ports of PORT_RANGE_START..PORT_RANGE_END are in use; stop a desktop or widen the range"
     )]
     PortsExhausted(usize),
+    /// The system does not let a port of the range be held that no program uses; in its words.
+    #[error("no port of PORT_RANGE_START..PORT_RANGE_END can be held: {0}; choose another range")]
+    PortsForbidden(String),
+    /// No file descriptor is left.
+    #[error(transparent)]
+    Descriptors(#[from] descriptors::Exhausted),
     /// The host has too little memory left.
     #[error(
         "the host has {available_mib} MiB of memory left, and {reserve_mib} MiB are kept free (COSAGE_MEMORY_RESERVE); stop a desktop"

@@ -14,6 +14,7 @@ use rand::RngExt;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{StreamKey, Uid};
+use crate::descriptors;
 
 /// All keys of the service.
 #[derive(Debug)]
@@ -31,12 +32,16 @@ struct Inner {
 }
 
 /// Why there is no key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyError {
     /// All of the range, so many, are held, or their ports are used by other programs.
     Exhausted(usize),
     /// As many are held as the caller allows.
     TooMany(usize),
+    /// No file descriptor is left to hold a port with.
+    Descriptors(descriptors::Exhausted),
+    /// A port is free, and the system does not let it be held; in its words.
+    Forbidden(String),
 }
 
 /// A key that belongs to a desktop until this is dropped.
@@ -89,13 +94,24 @@ impl KeyTable {
         let preferred = preferred
             .map(|key| key.0)
             .filter(|port| self.range.contains(port));
+        let mut forbidden = None;
         for port in preferred.into_iter().chain(in_turn) {
             let key = StreamKey(port);
             if inner.held.contains_key(&key) {
                 continue;
             }
-            let Ok(ports) = reserve(port) else {
-                continue;
+            let ports = match reserve(port) {
+                Ok(ports) => ports,
+                Err(error) => match error.kind() {
+                    io::ErrorKind::AddrInUse => continue,
+                    // Another port may be allowed: those below 1024 need more rights.
+                    io::ErrorKind::PermissionDenied => {
+                        forbidden = Some(KeyError::Forbidden(error.to_string()));
+                        continue;
+                    }
+                    // It would be the same at every other port.
+                    _ => return Err(unreservable(&error)),
+                },
             };
             inner.held.insert(key, uid.clone());
             if Some(port) != preferred {
@@ -112,7 +128,7 @@ impl KeyTable {
                 _ports: ports,
             });
         }
-        Err(KeyError::Exhausted(keys))
+        Err(forbidden.unwrap_or(KeyError::Exhausted(keys)))
     }
 
     /// Whose key it is.
@@ -140,6 +156,13 @@ impl KeyLease {
 impl Drop for KeyLease {
     fn drop(&mut self) {
         self.table.write().held.remove(&self.key);
+    }
+}
+
+fn unreservable(error: &io::Error) -> KeyError {
+    match descriptors::Exhausted::from_error(error) {
+        Some(exhausted) => KeyError::Descriptors(exhausted),
+        None => KeyError::Forbidden(error.to_string()),
     }
 }
 
@@ -232,6 +255,46 @@ mod tests {
                 .lease(&uid("b"), Some(StreamKey(21_011)), None)
                 .is_ok()
         );
+    }
+
+    /// Its body runs in a process of its own, which alone gets the lower limit.
+    #[test]
+    fn without_descriptors_no_port_counts_as_used() {
+        const INSIDE: &str = "COSAGE_TEST_FEW_DESCRIPTORS";
+        const LIMIT: u64 = 32;
+        if std::env::var_os(INSIDE).is_none() {
+            let output = std::process::Command::new("sh")
+                .args([
+                    "-c",
+                    &format!("ulimit -n {LIMIT}; exec \"$0\" --exact \"$1\""),
+                ])
+                .arg(std::env::current_exe().unwrap())
+                .arg("desktop::keys::tests::without_descriptors_no_port_counts_as_used")
+                .env(INSIDE, "1")
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(
+                output.status.success() && said.contains("1 passed"),
+                "{said}"
+            );
+            return;
+        }
+        let table = table(21_060, 40);
+        let mut held = Vec::new();
+        let error = loop {
+            match table.lease(&uid("a"), None, None) {
+                Ok(lease) => held.push(lease),
+                Err(error) => break error,
+            }
+        };
+        let limit = Some(LIMIT);
+        assert_eq!(
+            error,
+            KeyError::Descriptors(descriptors::Exhausted::Process { limit })
+        );
+        held.pop();
+        assert!(table.lease(&uid("a"), None, None).is_ok());
     }
 
     #[test]

@@ -154,6 +154,17 @@ pub struct Ensured {
     pub uid: Uid,
     /// What its stream URLs carry.
     pub key: StreamKey,
+    /// What of the request does not count, because the desktop was made with something else.
+    pub ignored: Vec<Ignored>,
+}
+
+/// A part of a request that a known desktop ignores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ignored {
+    /// The app.
+    App,
+    /// The environment.
+    Environment,
 }
 
 impl Manager {
@@ -202,7 +213,8 @@ impl Manager {
     }
 
     /// Makes sure that the desktop runs, and waits until it answers. `None` makes one with a new
-    /// name. A known desktop ignores `app` and `environment`: the stored ones count.
+    /// name. A known desktop ignores `app` and `environment`: the stored ones count, and the answer
+    /// says which of the two differ.
     ///
     /// The start goes on when the returned future is dropped.
     ///
@@ -233,8 +245,10 @@ impl Manager {
             }
             match answer {
                 Ok(key) => {
-                    self.shared.image_was_used(&handle.view().record.app);
-                    return Ok(Ensured { uid, key });
+                    let view = handle.view();
+                    self.shared.image_was_used(&view.record.app);
+                    let ignored = self.ignored(&view.record, app, environment);
+                    return Ok(Ensured { uid, key, ignored });
                 }
                 Err(Refusal::Gone) if self.shared.ended.is_cancelled() => {
                     return Err(FailReason::ShuttingDown.into());
@@ -245,6 +259,39 @@ impl Manager {
                 Err(refusal) => return Err(error_of(refusal, &uid, "")),
             }
         }
+    }
+
+    /// What of a request differs from what the desktop was made with. Nothing is asked for by an
+    /// app or an environment that is absent or empty.
+    fn ignored(
+        &self,
+        record: &DesktopRecord,
+        app: Option<&str>,
+        environment: &Map<String, Value>,
+    ) -> Vec<Ignored> {
+        let catalog = self.shared.catalog.current();
+        let differs = |name: &str| {
+            let named = catalog.app(name).map_or(name, |app| app.name.as_str());
+            named != record.app
+        };
+        let is_other_environment = || {
+            let Some(app) = catalog.app(&record.app) else {
+                return true;
+            };
+            // Compared as it would be kept, so that a number equals its text.
+            match app.check_environment(environment, self.shared.settings.undeclared) {
+                Ok(asked) => !asked.0.is_empty() && asked != record.environment,
+                Err(_) => true,
+            }
+        };
+        let mut ignored = Vec::new();
+        if app.is_some_and(differs) {
+            ignored.push(Ignored::App);
+        }
+        if !environment.is_empty() && is_other_environment() {
+            ignored.push(Ignored::Environment);
+        }
+        ignored
     }
 
     /// Whether what runs was compared with the engine since the service started: until then, that nothing of a desktop

@@ -42,7 +42,7 @@ use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use tokio::sync::{Mutex, OnceCell, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use self::client::{Client, ORDER_LIMIT, READ_LIMIT, is_not_found, limited};
+use self::client::{Client, ORDER_LIMIT, READ_LIMIT, is_not_found, limited, status};
 use self::files::Programs;
 pub use self::operator::Operator;
 use self::site::Site;
@@ -315,7 +315,10 @@ impl Engine for Docker {
                 )
                 .await;
                 if let Err(error) = stopped {
+                    let answered = status(&error).is_some();
                     match self.client.explain(error) {
+                        // The engine was not asked, or was not done: it may still end politely.
+                        error if !answered => return Err(error),
                         error @ EngineError::Unavailable(_) => return Err(error),
                         // Whatever kept it from ending politely, the removal kills it.
                         error => tracing::debug!(%instance, %error, "not stopped politely"),

@@ -34,6 +34,7 @@ use super::{
     ContainerSpec, Endpoint, Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId,
     LaunchSpec, LogStream, OnStep, Protocol, StartStep, Usage, Workload,
 };
+use crate::descriptors::explain;
 use crate::desktop::{Environment, Uid};
 
 /// The exit code of a process that was killed: 128 and the number of the signal.
@@ -161,7 +162,7 @@ impl Fake {
         for (name, stream) in &container.streams {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
                 .await
-                .map_err(|error| EngineError::OutOfResources(error.to_string()))?;
+                .map_err(|error| EngineError::OutOfResources(explain(&error)))?;
             let address = listener
                 .local_addr()
                 .map_err(|error| EngineError::OutOfResources(error.to_string()))?;

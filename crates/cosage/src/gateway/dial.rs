@@ -19,6 +19,7 @@ use tokio_websockets::{ClientBuilder, Message};
 use super::ending::Ending;
 use super::registry::Registry;
 use super::socket::ClientSocket;
+use crate::descriptors;
 use crate::desktop::lease::{EndReason, Lease};
 use crate::desktop::rights::{Rights, Role};
 use crate::engine::{Endpoint, Protocol, VncPassword};
@@ -75,7 +76,8 @@ pub(super) async fn tcp(address: SocketAddr) -> Result<TcpStream, Ending> {
     match timeout(DIAL_BOUND, connect).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(Ending::UpstreamRefused(format!(
-            "the desktop cannot be reached: {error}"
+            "the desktop cannot be reached: {}",
+            descriptors::explain(&error)
         ))),
         Err(_) => Err(Ending::UpstreamRefused(format!(
             "the desktop took no connection within {} s",

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::passthrough;
+use crate::descriptors::Exhausted;
 use crate::engine::{Endpoint, Protocol, VncPassword};
 
 /// The pause between two looks.
@@ -47,10 +48,19 @@ pub async fn ready(endpoint: &Endpoint, password: Option<&VncPassword>) {
 }
 
 async fn connect(endpoint: &Endpoint) -> TcpStream {
+    let mut short = false;
     loop {
         match timeout(CONNECT_BOUND, TcpStream::connect(endpoint.address)).await {
             Ok(Ok(stream)) => return stream,
-            Ok(Err(_)) | Err(_) => sleep(STEP).await,
+            Ok(Err(error)) => {
+                // The start goes on: descriptors may come back in time.
+                if !short && let Some(exhausted) = Exhausted::from_error(&error) {
+                    short = true;
+                    tracing::error!(error = %exhausted, "a desktop that starts cannot be looked at");
+                }
+                sleep(STEP).await;
+            }
+            Err(_) => sleep(STEP).await,
         }
     }
 }

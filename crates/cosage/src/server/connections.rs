@@ -17,6 +17,8 @@ use tower::util::MapRequest;
 
 use crate::api;
 
+use crate::descriptors;
+
 /// How long a client may take to send a request's head. It ends connections that send nothing.
 const HEAD_BOUND: Duration = Duration::from_secs(30);
 
@@ -33,13 +35,23 @@ const NORMALIZE: Normalize = api::normalize;
 pub(super) async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
     let service = TowerToHyperService::new(MapRequest::new(router, NORMALIZE));
     let connections = TaskTracker::new();
+    let mut failing = false;
     loop {
         let stream = tokio::select! {
             () = shutdown.cancelled() => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok((stream, _)) => {
+                    failing = false;
+                    stream
+                }
+                // A connection that was reset before it was accepted concerns nobody.
+                Err(error) if is_the_clients(&error) => continue,
                 Err(error) => {
-                    accept_failed(&error).await;
+                    if !failing {
+                        failing = true;
+                        tracing::error!(error = descriptors::explain(&error), "connections cannot be accepted");
+                    }
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             },
@@ -79,13 +91,9 @@ async fn serve_connection(
     }
 }
 
-async fn accept_failed(error: &io::Error) {
-    // A connection that was reset before it was accepted concerns nobody.
-    if !matches!(
+fn is_the_clients(error: &io::Error) -> bool {
+    matches!(
         error.kind(),
         io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted
-    ) {
-        tracing::error!(%error, "a connection could not be accepted");
-        tokio::time::sleep(ACCEPT_PAUSE).await;
-    }
+    )
 }

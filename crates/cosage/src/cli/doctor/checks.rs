@@ -9,7 +9,7 @@ use super::Finding;
 use crate::catalog::CatalogSource;
 use crate::engine::inventory::{EngineInfo, ImageInfo};
 
-pub(super) use host::{Disk, Kernel, Ports};
+pub(super) use host::{Descriptors, Disk, Kernel, Ports};
 pub(super) use network::{Answer, Preflight, STILL, Service, Still, WebSocket};
 
 /// The oldest engine that is supported.
@@ -35,6 +35,7 @@ pub(super) struct Facts {
     pub(super) unmanaged: Vec<String>,
     pub(super) kernel: Option<Kernel>,
     pub(super) ports: Option<Ports>,
+    pub(super) descriptors: Option<Descriptors>,
     pub(super) disks: Vec<Disk>,
     pub(super) service: Option<Service>,
     pub(super) socket: Option<WebSocket>,
@@ -84,6 +85,7 @@ pub(super) fn examine(facts: &Facts) -> Vec<Finding> {
             .and_then(|kernel| host::namespaces(kernel, &facts.apps)),
     );
     findings.extend(facts.ports.as_ref().map(host::ports));
+    findings.extend(facts.descriptors.as_ref().map(host::descriptors));
     findings.extend(facts.disks.iter().map(host::disk));
     findings.extend(facts.service.as_ref().map(network::service));
     findings.extend(facts.socket.as_ref().map(network::socket));

@@ -2,6 +2,7 @@
 //! is itself what was found.
 
 use std::fs;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +14,9 @@ use rustix::fs::statvfs;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::checks::{App, Disk, Facts, Kernel, Ports, Preflight, STILL, Service, Still, WebSocket};
+use super::checks::{
+    App, Descriptors, Disk, Facts, Kernel, Ports, Preflight, STILL, Service, Still, WebSocket,
+};
 use super::{Doctor, socket};
 use crate::catalog::{Catalog, Source};
 use crate::cli::client::{CallError, Client, with_json};
@@ -21,6 +24,7 @@ use crate::cli::failure::Failure;
 use crate::cli::progress::Progress;
 use crate::cli::settings::catalog;
 use crate::config::{Config, EngineKind};
+use crate::descriptors;
 use crate::desktop::Uid;
 use crate::engine::Sandbox;
 use crate::server::{self, Operator};
@@ -55,7 +59,15 @@ pub(super) async fn gather(doctor: &Doctor, client: &Client, public: Option<&Cli
     facts.kernel = Some(kernel());
     progress.say("asking the service");
     let held = ask_service(config.as_ref(), client, &mut facts).await;
-    facts.ports = config.as_ref().map(|config| ports(config, held));
+    if let Some(config) = &config {
+        facts.ports = Some(ports(config, held));
+        let desktops = config.most_desktops();
+        facts.descriptors = Some(Descriptors {
+            limit: descriptors::most(),
+            desktops,
+            needed: descriptors::needed(desktops),
+        });
+    }
     if !matches!(facts.service, Some(Service::Down { .. })) || public.is_some() {
         progress.say("opening a WebSocket");
         let through = public.unwrap_or(client);
@@ -156,16 +168,24 @@ fn kernel() -> Kernel {
 
 fn ports(config: &Config, held: usize) -> Ports {
     let range = config.port_range_start..config.port_range_end;
-    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok();
     let ephemeral = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok();
     let ephemeral = ephemeral.and_then(|text| {
         let mut numbers = text.split_whitespace().map(str::parse);
         Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
     });
+    let (mut free, mut forbidden) = (0, 0);
+    for port in range.clone() {
+        match TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)) {
+            Ok(_) => free += 1,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => forbidden += 1,
+            Err(_) => {}
+        }
+    }
     Ports {
-        free: range.clone().filter(is_free).count(),
+        free,
         range,
         held,
+        forbidden,
         ephemeral,
     }
 }

@@ -14,6 +14,7 @@ use bollard::query_parameters::{RemoveContainerOptionsBuilder, WaitContainerOpti
 use futures_util::TryStreamExt;
 
 use super::super::EngineError;
+use crate::descriptors;
 
 /// For what only reads.
 pub(super) const READ_LIMIT: Duration = Duration::from_secs(10);
@@ -185,10 +186,17 @@ impl Client {
                 "{} takes calls, and one was not answered in time; look at: systemctl status docker",
                 self.name()
             )),
-            error => {
-                let kind = io_kind(&error).unwrap_or(io::ErrorKind::Other);
-                EngineError::Unavailable(self.unreachable(kind, &chain(&error)))
-            }
+            error => match io_cause(&error) {
+                Some(cause) => match descriptors::Exhausted::from_error(cause) {
+                    Some(exhausted) => EngineError::OutOfResources(exhausted.to_string()),
+                    None => {
+                        EngineError::Unavailable(self.unreachable(cause.kind(), &chain(&error)))
+                    }
+                },
+                None => {
+                    EngineError::Unavailable(self.unreachable(io::ErrorKind::Other, &chain(&error)))
+                }
+            },
         }
     }
 
@@ -325,14 +333,14 @@ fn parse(host: Option<&str>, certificates: Option<&Path>) -> Result<Address, Eng
     }
 }
 
-fn io_kind(error: &Error) -> Option<io::ErrorKind> {
+fn io_cause(error: &Error) -> Option<&io::Error> {
     let mut cause = error.source();
     if let Error::IOError { err } = error {
-        return Some(err.kind());
+        return Some(err);
     }
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<io::Error>() {
-            return Some(error.kind());
+            return Some(error);
         }
         cause = error.source();
     }
@@ -389,6 +397,20 @@ mod tests {
             .unwrap()
             .to_string();
         assert!(error.contains("/nowhere/ca.pem"), "{error}");
+    }
+
+    #[test]
+    fn a_lack_of_descriptors_is_not_the_engines_silence() {
+        let client = Client::new(None, None).unwrap();
+        let explained =
+            |errno: rustix::io::Errno| client.explain(Error::IOError { err: errno.into() });
+        let short = explained(rustix::io::Errno::MFILE);
+        assert!(
+            matches!(&short, EngineError::OutOfResources(text) if text.contains("descriptors")),
+            "{short}"
+        );
+        let away = explained(rustix::io::Errno::CONNREFUSED);
+        assert!(matches!(away, EngineError::Unavailable(_)), "{away}");
     }
 
     #[test]

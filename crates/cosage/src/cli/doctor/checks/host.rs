@@ -40,8 +40,21 @@ pub(in super::super) struct Ports {
     pub(in super::super) free: usize,
     /// How many the running desktops hold.
     pub(in super::super) held: usize,
+    /// How many the system does not let this user bind.
+    pub(in super::super) forbidden: usize,
     /// First and last port that the kernel gives to connections of its own choice.
     pub(in super::super) ephemeral: Option<(u16, u16)>,
+}
+
+/// What is there of file descriptors.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Descriptors {
+    /// How many a process that is started from here may have; `None` is no limit.
+    pub(in super::super) limit: Option<u64>,
+    /// How many desktops may run at a time.
+    pub(in super::super) desktops: usize,
+    /// How many they need, with a viewer each.
+    pub(in super::super) needed: u64,
 }
 
 /// A file system.
@@ -138,7 +151,7 @@ pub(super) fn ports(ports: &Ports) -> Finding {
     const CHECK: &str = "ports";
     let Range { start, end } = ports.range;
     let all = usize::from(end.saturating_sub(start));
-    let others = all.saturating_sub(ports.free + ports.held);
+    let others = all.saturating_sub(ports.free + ports.held + ports.forbidden);
     let shown = format!("{start} to {}", end.saturating_sub(1));
     let elsewhere = "set PORT_RANGE_START and PORT_RANGE_END to ports that nobody uses";
     if others == all {
@@ -146,6 +159,16 @@ pub(super) fn ports(ports: &Ports) -> Finding {
             CHECK,
             format!("other programs use all ports from {shown}"),
             elsewhere,
+        );
+    }
+    if ports.forbidden > 0 {
+        return Finding::warning(
+            CHECK,
+            format!(
+                "this user may not use {} of the {all} ports from {shown}",
+                ports.forbidden
+            ),
+            "set PORT_RANGE_START to 1024 or more, or run the service as a user who may",
         );
     }
     if let Some((first, last)) = ports.ephemeral
@@ -173,6 +196,28 @@ pub(super) fn ports(ports: &Ports) -> Finding {
         CHECK,
         format!("{} of {all} are free, from {shown}", ports.free),
     )
+}
+
+pub(super) fn descriptors(descriptors: &Descriptors) -> Finding {
+    const CHECK: &str = "descriptors";
+    let Descriptors {
+        limit,
+        desktops,
+        needed,
+    } = descriptors;
+    match limit {
+        Some(limit) if limit < needed => Finding::warning(
+            CHECK,
+            format!(
+                "a service started from here may have {limit} file descriptors, and {desktops} desktops with a viewer each need {needed}"
+            ),
+            "raise the limit (LimitNOFILE= of a systemd unit, --ulimit nofile= of a container), or set COSAGE_MAX_DESKTOPS",
+        ),
+        _ => Finding::ok(
+            CHECK,
+            format!("a service started from here has enough for {desktops} desktops"),
+        ),
+    }
 }
 
 pub(super) fn disk(disk: &Disk) -> Finding {

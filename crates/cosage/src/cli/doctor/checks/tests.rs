@@ -209,12 +209,44 @@ fn browsers_need_user_namespaces() {
 }
 
 #[test]
+fn ports_that_may_not_be_used_are_not_in_use() {
+    let found = host::ports(&Ports {
+        range: 1000..1100,
+        free: 76,
+        held: 0,
+        forbidden: 24,
+        ephemeral: None,
+    });
+    assert_found(
+        &found,
+        Warning,
+        "may not use 24 of the 100",
+        "PORT_RANGE_START",
+    );
+}
+
+#[test]
+fn file_descriptors_are_enough_for_the_desktops_or_not() {
+    let found = |limit| {
+        host::descriptors(&Descriptors {
+            limit,
+            desktops: 1000,
+            needed: 4064,
+        })
+    };
+    assert_found(&found(Some(4063)), Warning, "may have 4063", "LimitNOFILE");
+    assert_found(&found(Some(4064)), Fine, "enough for 1000 desktops", "");
+    assert_found(&found(None), Fine, "enough", "");
+}
+
+#[test]
 fn ports_are_free_and_the_kernels_own_are_others() {
     let found = |free, held, ephemeral| {
         host::ports(&Ports {
             range: 11_000..12_000,
             free,
             held,
+            forbidden: 0,
             ephemeral,
         })
     };
