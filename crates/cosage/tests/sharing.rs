@@ -590,6 +590,65 @@ async fn what_is_no_rfb_closes_its_own_connection_only() {
     other.picture().await;
 }
 
+/// Resolves when the desktop's description is as it should be.
+async fn described(service: &Running, uid: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    let look = async {
+        loop {
+            let json = service.get(&format!("/api/vm/{uid}")).await.json;
+            if is_so(&json) {
+                return json;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, look).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_guest_does_not_restart_a_stopping_desktop() {
+    let (world, service) = recorded().await;
+    for (uid, role) in [("a", "view"), ("b", "control")] {
+        service.ensure(uid, "desk").await;
+        let guest = url_of(&service, uid, role).await;
+        let starts = world.control().starts();
+        world.control().set_stop_delay(Duration::from_secs(1));
+        let path = format!("/api/vm/{uid}");
+        let stopped = service.delete(&path);
+        let during = async {
+            described(&service, uid, |json| json["status"] == "stopping").await;
+            let (status, _) = refused(&service, &guest).await;
+            assert_eq!(status, StatusCode::CONFLICT);
+            let after = service.get(&path).await.json;
+            assert_ne!(after["status"], "restarting", "{after}");
+        };
+        let (stopped, ()) = tokio::join!(stopped, during);
+        assert_eq!(stopped.status, StatusCode::NO_CONTENT);
+        world.control().set_stop_delay(Duration::ZERO);
+        assert_eq!(service.get(&path).await.json["status"], "asleep");
+        assert_eq!(refused(&service, &guest).await.0, StatusCode::CONFLICT);
+        assert_eq!(world.control().starts(), starts);
+    }
+}
+
+#[tokio::test]
+async fn a_desktop_at_which_only_guests_look_goes_idle() {
+    let (_world, service) = recorded().await;
+    let url = service.ensure("a", "desk").await;
+    let guest = url_of(&service, "a", "view").await;
+    let viewer = Viewer::open(&service, &url).await;
+    let _guest = Viewer::open(&service, &guest).await;
+    let used = described(&service, "a", |json| json["viewers"] == 2).await;
+    assert_eq!((&used["guests"], used.get("until")), (&json!(1), None));
+    drop(viewer);
+    let left = described(&service, "a", |json| json["viewers"] == 1).await;
+    assert_eq!(left["guests"], 1);
+    assert!(left["until"].is_string(), "{left}");
+    assert!(
+        left["because"].as_str().unwrap().contains("only guests"),
+        "{left}"
+    );
+}
+
 #[tokio::test]
 async fn bad_input_is_told_what_would_be_right() {
     let (_world, service) = recorded().await;

@@ -105,6 +105,11 @@ export const common = {
     },
     ja: { other: "{n} 人が閲覧しているため、最長稼働時間まで動きます。" },
   },
+  "because.guests.until": {
+    en: "Only guests look on, who do not keep it alive; it stops soon.",
+    de: "Nur Gäste schauen zu, die ihn nicht am Leben halten; er endet bald.",
+    ja: "閲覧しているのはゲストのみのため、まもなく停止します。",
+  },
   "because.unseen": {
     en: "Nobody is looking, and it never goes idle.",
     de: "Niemand schaut zu, und er endet nie von selbst.",

@@ -22,6 +22,8 @@ export interface Desktop {
   created_at: string;
   started_at?: string;
   viewers: number;
+  /** How many of them came by a share link, and keep nothing alive. */
+  guests?: number;
   streams: string[];
   home: boolean;
   /** Path of its stream, while it is ready. */

@@ -186,6 +186,10 @@ pub(super) struct DesktopBody<'a> {
     progress: Option<ProgressBody>,
     /// How many viewers are connected.
     viewers: usize,
+    /// How many of them came by a share: these do not keep it alive. Absent when there is none.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
+    guests: usize,
     /// Path of its VNC stream, while it is ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
@@ -395,6 +399,7 @@ pub(super) fn describe<'a>(app: &App, catalog: &'a Catalog, view: &'a View) -> D
         started_at: view.instance.as_ref().map(|instance| instance.started_at),
         progress: view.progress.map(progress),
         viewers: view.viewers,
+        guests: view.guests,
         url: view.ready_key().map(|key| app.stream_url(key)),
         until: view.until.map(|(at, _)| at),
         because: because(view),
@@ -432,8 +437,12 @@ fn progress(progress: Progress) -> ProgressBody {
     ProgressBody { step, percent }
 }
 
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 fn because(view: &View) -> Cow<'static, str> {
-    let words = match (view.phase, view.viewers, view.until) {
+    let words = match (view.phase, view.viewers - view.guests, view.until) {
         (Phase::Asleep, _, _) if view.ended == Some(EndReason::Idle) => {
             "nobody looked at it, and it ended; ask for it and it starts"
         }
@@ -442,6 +451,9 @@ fn because(view: &View) -> Cow<'static, str> {
         (Phase::Stopping, _, _) => "it is ending",
         (Phase::Restarting, _, _) => "it is ending, and starts again after",
         (Phase::Failed, _, _) => "its last start failed; asking for it tries again",
+        (Phase::Ready, 0, Some((_, EndReason::Idle))) if view.guests > 0 => {
+            "only guests are looking, who do not keep it alive; a viewer does"
+        }
         (Phase::Ready, 0, Some((_, EndReason::Idle))) => {
             "nobody is looking; a viewer keeps it alive"
         }

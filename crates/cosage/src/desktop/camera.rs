@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::Uid;
 use super::lease::Lease;
-use super::lifecycle::{State, Use};
+use super::lifecycle::State;
 use crate::engine::{Endpoint, Presence, Protocol};
 
 /// How long somebody has to have looked until the first picture is taken: until then most apps have drawn what they
@@ -88,23 +88,24 @@ impl Schedule {
 
     /// Looks at the desktop, after each event; the picture that is due now, if one is.
     pub(super) fn look(&mut self, state: &State, now: Instant) -> Option<Occasion> {
-        let State::Ready { in_use, .. } = state else {
+        if !matches!(state, State::Ready { .. }) {
             self.seen = Seen::Away;
             return None;
-        };
-        match (in_use, self.seen) {
-            (Use::By(_), Seen::Used { due }) if now < due => None,
-            (Use::By(_), Seen::Used { .. }) => {
+        }
+        let (viewers, _) = state.viewers();
+        match (viewers, self.seen) {
+            (1.., Seen::Used { due }) if now < due => None,
+            (1.., Seen::Used { .. }) => {
                 self.seen = Seen::Used { due: now + PERIOD };
                 Some(Occasion::Looking)
             }
-            (Use::By(_), Seen::Away | Seen::Unused) => {
+            (1.., Seen::Away | Seen::Unused) => {
                 self.seen = Seen::Used {
                     due: now + FIRST_LOOK,
                 };
                 None
             }
-            (Use::Expected(_) | Use::ExpectedAgain(_) | Use::IdleSince(_), seen) => {
+            (0, seen) => {
                 self.seen = Seen::Unused;
                 matches!(seen, Seen::Used { .. }).then_some(Occasion::Left)
             }
@@ -132,7 +133,7 @@ pub(super) fn disturbs_nobody(endpoint: &Endpoint, occasion: Occasion) -> bool {
 mod tests {
     use std::num::NonZeroUsize;
 
-    use super::super::lifecycle::Run;
+    use super::super::lifecycle::{Run, Use};
     use super::*;
 
     fn ready(in_use: Use) -> State {
@@ -141,6 +142,7 @@ mod tests {
             since: Instant::now(),
             answers_since: Instant::now(),
             in_use,
+            guests: 0,
         }
     }
 

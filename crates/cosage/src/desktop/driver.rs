@@ -16,12 +16,12 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::camera::{self, Occasion, Schedule};
 use super::events::Kind;
 use super::failure::FailReason;
-use super::keys::{KeyError, KeyLease};
+use super::keys::KeyLease;
 use super::launch::{self, Launch};
 use super::lease::{EndReason, Lease, Release, Successor};
 use super::lifecycle::{
-    AfterStop, Answer, Deadline, Effect, Event, History, Lifecycle, RequestId, Run, State,
-    StopMode, Use,
+    AfterStop, Answer, Deadline, Effect, Event, History, Holder, Lifecycle, RequestId, Run, State,
+    StopMode,
 };
 use super::manager::Shared;
 use super::view::{Phase, Progress, View};
@@ -34,9 +34,9 @@ pub(super) enum Message {
     /// Make it run.
     Ensure(oneshot::Sender<Result<StreamKey, Refusal>>),
     /// Let me look at this stream.
-    Acquire(String, oneshot::Sender<Result<Lease, Refusal>>),
+    Acquire(String, Holder, oneshot::Sender<Result<Lease, Refusal>>),
     /// My instance ended by itself: let me look at this stream of the next one, if there is one anyway.
-    Rejoin(String, oneshot::Sender<Result<Lease, Refusal>>),
+    Rejoin(String, Holder, oneshot::Sender<Result<Lease, Refusal>>),
     /// Let me look once, without being a viewer.
     Glance(oneshot::Sender<Result<Lease, Refusal>>),
     /// Stop it.
@@ -67,7 +67,7 @@ pub(super) enum Report {
     Stopped(Run, String),
     StopDelayed(Run, FailReason),
     Forgotten(Result<(), FailReason>),
-    Released(Run),
+    Released(Run, Holder),
     Pictured(Timestamp),
 }
 
@@ -86,7 +86,7 @@ pub(super) enum Refusal {
 
 enum Reply {
     Ensure(oneshot::Sender<Result<StreamKey, Refusal>>),
-    Acquire(String, oneshot::Sender<Result<Lease, Refusal>>),
+    Acquire(String, Holder, oneshot::Sender<Result<Lease, Refusal>>),
     Stop(oneshot::Sender<Result<(), Refusal>>),
 }
 
@@ -233,7 +233,9 @@ impl Driver {
             let refusal = Refusal::Failed(reason.clone());
             match message {
                 Message::Ensure(reply) => drop(reply.send(Err(refusal))),
-                Message::Acquire(_, reply) | Message::Rejoin(_, reply) | Message::Glance(reply) => {
+                Message::Acquire(.., reply)
+                | Message::Rejoin(.., reply)
+                | Message::Glance(reply) => {
                     drop(reply.send(Err(refusal)));
                 }
                 Message::Stop(_, reply) => drop(reply.send(Err(refusal))),
@@ -251,10 +253,10 @@ impl Driver {
                 let id = self.remember(Reply::Ensure(reply));
                 self.step(Event::Ensure(id));
             }
-            Message::Acquire(stream, reply) => self.acquire(stream, reply),
-            Message::Rejoin(stream, reply) => {
-                let id = self.remember(Reply::Acquire(stream, reply));
-                self.step(Event::Rejoin(id));
+            Message::Acquire(stream, holder, reply) => self.acquire(stream, holder, reply),
+            Message::Rejoin(stream, holder, reply) => {
+                let id = self.remember(Reply::Acquire(stream, holder, reply));
+                self.step(Event::Join(id, holder));
             }
             Message::Glance(reply) => drop(reply.send(self.glance())),
             Message::Stop(mode, reply) => {
@@ -314,7 +316,7 @@ impl Driver {
                 }
                 self.step(Event::Forgotten(result));
             }
-            Report::Released(run) => self.step(Event::Released(run)),
+            Report::Released(run, holder) => self.step(Event::Released(run, holder)),
             Report::Pictured(at) => {
                 self.picture = Some(at);
                 self.show();
@@ -322,15 +324,23 @@ impl Driver {
         }
     }
 
-    fn acquire(&mut self, stream: String, reply: oneshot::Sender<Result<Lease, Refusal>>) {
+    fn acquire(
+        &mut self,
+        stream: String,
+        holder: Holder,
+        reply: oneshot::Sender<Result<Lease, Refusal>>,
+    ) {
         let presence = match self.presence_of(&stream) {
             Ok(presence) => presence,
             Err(refusal) => return drop(reply.send(Err(refusal))),
         };
         match presence {
             Presence::Viewer => {
-                let id = self.remember(Reply::Acquire(stream, reply));
-                self.step(Event::Acquire(id));
+                let id = self.remember(Reply::Acquire(stream, holder, reply));
+                self.step(match holder {
+                    Holder::Viewer => Event::Acquire(id),
+                    Holder::Guest => Event::Join(id, holder),
+                });
             }
             // A listener alone is not a viewer: it keeps nothing alive and starts nothing.
             Presence::Listener => {
@@ -566,12 +576,7 @@ impl Driver {
                     preferred,
                     self.shared.settings.max_desktops,
                 )
-                .map_err(|error| match error {
-                    KeyError::Exhausted(keys) => FailReason::PortsExhausted(keys),
-                    KeyError::TooMany(most) => FailReason::TooManyDesktops(most),
-                    KeyError::Descriptors(exhausted) => exhausted.into(),
-                    KeyError::Forbidden(error) => FailReason::PortsForbidden(error),
-                })?;
+                .map_err(FailReason::from)?;
             self.key = Some(lease);
         }
         self.last_key = self.key.as_ref().map(KeyLease::key);
@@ -651,12 +656,13 @@ impl Driver {
                 return;
             }
             Answer::Granted(run) => {
-                if let Reply::Acquire(stream, reply) = reply {
+                if let Reply::Acquire(stream, holder, reply) = reply {
                     let own = self.own.clone();
-                    let release = Release::new(move || report(&own, Report::Released(run)));
+                    let release = Release::new(move || report(&own, Report::Released(run, holder)));
                     let lease = self.lease(&stream, release);
                     // If the asker is gone, the lease comes back here and its drop releases it.
-                    let _ = reply.send(lease.map(|lease| lease.followed_by(self.next(stream))));
+                    let _ =
+                        reply.send(lease.map(|lease| lease.followed_by(self.next(stream, holder))));
                 }
                 return;
             }
@@ -672,7 +678,7 @@ impl Driver {
         };
         match reply {
             Reply::Ensure(reply) => drop(reply.send(Err(refusal))),
-            Reply::Acquire(_, reply) => drop(reply.send(Err(refusal))),
+            Reply::Acquire(.., reply) => drop(reply.send(Err(refusal))),
             Reply::Stop(reply) => drop(reply.send(Err(refusal))),
         }
     }
@@ -698,12 +704,12 @@ impl Driver {
     }
 
     /// The way from a lease of this instance to one of the next.
-    fn next(&self, stream: String) -> Successor {
+    fn next(&self, stream: String, holder: Holder) -> Successor {
         let (own, closing) = (self.own.clone(), self.shared.closing.clone());
         Successor::new(move || {
             let (reply, answer) = oneshot::channel();
             // It fails only when the driver is gone, and the reply with it.
-            let _ = own.send(Message::Rejoin(stream, reply));
+            let _ = own.send(Message::Rejoin(stream, holder, reply));
             async move {
                 let answer = tokio::select! {
                     answer = answer => answer,
@@ -730,13 +736,7 @@ impl Driver {
         if entered {
             log_entry(&self.record, state);
         }
-        let viewers = match state {
-            State::Ready {
-                in_use: Use::By(leases),
-                ..
-            } => leases.get(),
-            _ => 0,
-        };
+        let (viewers, guests) = state.viewers();
         match state {
             State::Starting { .. } => self.ended = None,
             State::Stopping { reason, .. } => self.ended = Some(*reason),
@@ -766,6 +766,7 @@ impl Driver {
             progress,
             key: self.key.as_ref().map(KeyLease::key),
             viewers,
+            guests,
             until,
             picture: self.picture,
             ended: self.ended,

@@ -320,8 +320,9 @@ fn changes(before: &View, after: &View) -> Vec<Kind> {
     let left = before.viewers.saturating_sub(after.viewers);
     kinds.extend(std::iter::repeat_n(Kind::ViewerJoined, joined));
     kinds.extend(std::iter::repeat_n(Kind::ViewerLeft, left));
-    let waits = after.phase == Phase::Ready && !entered && after.viewers == 0;
-    if waits && (left > 0 || before.until != after.until) {
+    let kept_by = |view: &View| view.viewers - view.guests;
+    let waits = after.phase == Phase::Ready && !entered && kept_by(after) == 0;
+    if waits && (kept_by(before) > 0 || before.until != after.until) {
         kinds.push(Kind::Idle);
     }
     if after.picture.is_some() && after.picture != before.picture {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::keys::KeyError;
 use crate::descriptors;
 use crate::engine::{EngineError, Exit};
 
@@ -90,6 +91,17 @@ impl FailReason {
                 "its target may not be dialled, or was not found".to_owned()
             }
             reason => reason.to_string(),
+        }
+    }
+}
+
+impl From<KeyError> for FailReason {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Exhausted(keys) => Self::PortsExhausted(keys),
+            KeyError::TooMany(most) => Self::TooManyDesktops(most),
+            KeyError::Descriptors(exhausted) => exhausted.into(),
+            KeyError::Forbidden(error) => Self::PortsForbidden(error),
         }
     }
 }

@@ -18,6 +18,7 @@
 //! Why a grant and a stop cannot race: both are decided here, one after the other. The idle clock
 //! running out is an event that looks at the viewers again, and whoever asks while a stop is under
 //! way turns it into a restart and is served by the new instance.
+//! Guests decide nothing: a desktop goes through the same states with them and without.
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
@@ -73,8 +74,10 @@ pub enum State {
         since: Instant,
         /// When it began to answer, as far as it is known.
         answers_since: Instant,
-        /// Who looks.
+        /// Who looks and keeps it alive.
         in_use: Use,
+        /// How many guests look. No rule of this module depends on it.
+        guests: usize,
     },
     /// Its instance is being ended; the stream key still belongs to the desktop.
     Stopping {
@@ -99,7 +102,16 @@ pub enum State {
     Gone,
 }
 
-/// Who looks at a ready desktop.
+/// By which address the holder of a lease came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// By the desktop's own: the lease keeps the desktop alive.
+    Viewer,
+    /// By a share: the lease starts, restarts and prolongs nothing.
+    Guest,
+}
+
+/// Who looks at a ready desktop and keeps it alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
     /// So many leases are held.
@@ -141,8 +153,8 @@ pub enum Event {
     Ensure(RequestId),
     /// Somebody wants to look at the desktop, by its stream key.
     Acquire(RequestId),
-    /// Somebody whose instance ended under them wants to look at the next one, if there is one anyway.
-    Rejoin(RequestId),
+    /// A guest, or a viewer whose instance has ended, wants to look at the desktop if it runs or starts anyway.
+    Join(RequestId, Holder),
     /// Somebody wants it stopped.
     Stop(RequestId, StopMode),
     /// A running instance was found that this desktop does not know of: after a restart of the
@@ -153,7 +165,7 @@ pub enum Event {
     /// The launch failed, and nothing of it is left.
     LaunchFailed(Run, FailReason),
     /// A lease was dropped.
-    Released(Run),
+    Released(Run, Holder),
     /// The instance ended by itself, or is not there any more. Some do so for want of viewers,
     /// after the time that is given for those.
     Exited(Run, Exit, Option<Duration>),
@@ -228,6 +240,18 @@ pub struct Deadline {
 enum Want {
     Desktop,
     Lease,
+    /// A lease, if the desktop answers anyway.
+    Join(Holder),
+}
+
+impl Want {
+    /// Whether a desktop is started for it.
+    fn starts(self) -> bool {
+        match self {
+            Self::Desktop | Self::Lease => true,
+            Self::Join(_) => false,
+        }
+    }
 }
 
 /// The machine.
@@ -245,6 +269,19 @@ pub struct Lifecycle {
     waiting: Vec<(RequestId, Want)>,
     /// Requests to stop, held until nothing runs; empty unless Stopping or Forgetting.
     stopping: Vec<RequestId>,
+}
+
+impl State {
+    /// How many look: all of them, and how many of these are guests.
+    pub fn viewers(&self) -> (usize, usize) {
+        match self {
+            Self::Ready { in_use, guests, .. } => match in_use {
+                Use::By(leases) => (leases.get() + guests, *guests),
+                Use::Expected(_) | Use::ExpectedAgain(_) | Use::IdleSince(_) => (*guests, *guests),
+            },
+            _ => (0, 0),
+        }
+    }
 }
 
 impl Lifecycle {
@@ -301,12 +338,12 @@ impl Lifecycle {
         match event {
             Event::Ensure(id) => self.ensure(id, now, &mut effects),
             Event::Acquire(id) => self.acquire(id, &mut effects),
-            Event::Rejoin(id) => self.rejoin(id, &mut effects),
+            Event::Join(id, holder) => self.join(id, holder, &mut effects),
             Event::Stop(id, mode) => self.stop(id, mode, &mut effects),
             Event::Found => self.found(&mut effects),
             Event::Launched(run, age) => self.launched(run, age, now, &mut effects),
             Event::LaunchFailed(run, reason) => self.launch_failed(run, reason, &mut effects),
-            Event::Released(run) => self.released(run, now),
+            Event::Released(run, holder) => self.released(run, holder, now),
             Event::Exited(run, exit, own_timeout) => {
                 self.exited(run, exit, own_timeout, now, &mut effects);
             }
@@ -352,7 +389,7 @@ impl Lifecycle {
             State::Starting { .. } | State::Forgetting { .. } => {
                 self.waiting.push((id, Want::Lease));
             }
-            State::Ready { .. } => self.grant(id, effects),
+            State::Ready { .. } => self.grant(id, Holder::Viewer, effects),
             State::Stopping { then, .. } => {
                 restart_instead(then);
                 self.waiting.push((id, Want::Lease));
@@ -360,15 +397,15 @@ impl Lifecycle {
         }
     }
 
-    /// Unlike a request, it changes nothing of what comes next: see [`RESTARTS_MAX`].
-    fn rejoin(&mut self, id: RequestId, effects: &mut Vec<Effect>) {
+    /// Unlike [`Self::acquire`], it changes nothing of what comes next: neither a stop nor the count of [`RESTARTS_MAX`].
+    fn join(&mut self, id: RequestId, holder: Holder, effects: &mut Vec<Effect>) {
         match &self.state {
             State::Starting { .. }
             | State::Stopping {
                 then: AfterStop::Restart,
                 ..
-            } => self.waiting.push((id, Want::Lease)),
-            State::Ready { .. } => self.grant(id, effects),
+            } => self.waiting.push((id, Want::Join(holder))),
+            State::Ready { .. } => self.grant(id, holder, effects),
             State::Asleep
             | State::Failed { .. }
             | State::Stopping { .. }
@@ -377,12 +414,25 @@ impl Lifecycle {
         }
     }
 
-    fn grant(&mut self, id: RequestId, effects: &mut Vec<Effect>) {
-        if let State::Ready { run, in_use, .. } = &mut self.state {
-            *in_use = Use::By(match in_use {
-                Use::By(leases) => leases.saturating_add(1),
-                Use::Expected(_) | Use::ExpectedAgain(_) | Use::IdleSince(_) => NonZeroUsize::MIN,
-            });
+    fn grant(&mut self, id: RequestId, holder: Holder, effects: &mut Vec<Effect>) {
+        if let State::Ready {
+            run,
+            in_use,
+            guests,
+            ..
+        } = &mut self.state
+        {
+            match holder {
+                Holder::Guest => *guests += 1,
+                Holder::Viewer => {
+                    *in_use = Use::By(match in_use {
+                        Use::By(leases) => leases.saturating_add(1),
+                        Use::Expected(_) | Use::ExpectedAgain(_) | Use::IdleSince(_) => {
+                            NonZeroUsize::MIN
+                        }
+                    });
+                }
+            }
             effects.push(Effect::Answer(id, Answer::Granted(*run)));
         }
     }
@@ -454,11 +504,13 @@ impl Lifecycle {
                     // What was found has answered somebody else before.
                     answers_since: if self.found { since } else { now },
                     in_use: Use::Expected(now),
+                    guests: 0,
                 };
                 for (id, want) in std::mem::take(&mut self.waiting) {
                     match want {
                         Want::Desktop => effects.push(Effect::Answer(id, Answer::Ready)),
-                        Want::Lease => self.grant(id, effects),
+                        Want::Lease => self.grant(id, Holder::Viewer, effects),
+                        Want::Join(holder) => self.grant(id, holder, effects),
                     }
                 }
             }
@@ -483,11 +535,14 @@ impl Lifecycle {
                     && self.found
                     && matches!(reason, FailReason::AppExited { .. }) =>
             {
-                if self.waiting.is_empty() {
+                if self.waiting.iter().any(|(_, want)| want.starts()) {
+                    self.launch(effects);
+                } else {
                     self.state = State::Asleep;
                     effects.push(Effect::ReleaseKey);
-                } else {
-                    self.launch(effects);
+                    for (id, _) in std::mem::take(&mut self.waiting) {
+                        effects.push(Effect::Answer(id, Answer::NotRunning));
+                    }
                 }
             }
             State::Starting { run: current } if current == run => {
@@ -510,15 +565,26 @@ impl Lifecycle {
         }
     }
 
-    fn released(&mut self, released: Run, now: Instant) {
-        if let State::Ready { run, in_use, .. } = &mut self.state
-            && *run == released
-            && let Use::By(leases) = in_use
-        {
-            *in_use = match NonZeroUsize::new(leases.get() - 1) {
-                Some(rest) => Use::By(rest),
-                None => Use::IdleSince(now),
-            };
+    fn released(&mut self, released: Run, holder: Holder, now: Instant) {
+        let State::Ready {
+            run,
+            in_use,
+            guests,
+            ..
+        } = &mut self.state
+        else {
+            return;
+        };
+        if *run != released {
+            return;
+        }
+        match (holder, in_use) {
+            (Holder::Guest, _) => *guests = guests.saturating_sub(1),
+            (Holder::Viewer, Use::By(leases)) if leases.get() > 1 => {
+                *leases = NonZeroUsize::new(leases.get() - 1).unwrap_or(NonZeroUsize::MIN);
+            }
+            (Holder::Viewer, in_use @ Use::By(_)) => *in_use = Use::IdleSince(now),
+            (Holder::Viewer, _) => {}
         }
     }
 
@@ -535,6 +601,7 @@ impl Lifecycle {
             since,
             answers_since,
             in_use,
+            ..
         } = self.state
             && run == exited
         {
@@ -562,7 +629,7 @@ impl Lifecycle {
             let is_expected = match in_use {
                 // Somebody who was looking will look again, at the same key: do not make them ask.
                 Use::By(_) => true,
-                Use::IdleSince(at) => !went_idle && now.duration_since(at) < BREAK_BOUND,
+                Use::IdleSince(at) => now.duration_since(at) < BREAK_BOUND && !went_idle,
                 // They were told while it ran that it does, and are on their way.
                 Use::ExpectedAgain(_) => true,
                 Use::Expected(_) => false,
@@ -571,7 +638,7 @@ impl Lifecycle {
             let then = if is_expected && may_restart {
                 self.restarts += 1;
                 AfterStop::Restart
-            } else if matches!(in_use, Use::By(_)) {
+            } else if is_expected && !went_idle {
                 AfterStop::Fail(FailReason::AppExited {
                     exit,
                     logs: String::new(),
@@ -638,7 +705,7 @@ impl Lifecycle {
                 for (id, want) in std::mem::take(&mut self.waiting) {
                     let answer = match want {
                         Want::Desktop => Answer::Gone,
-                        Want::Lease => Answer::NotRunning,
+                        Want::Lease | Want::Join(_) => Answer::NotRunning,
                     };
                     effects.push(Effect::Answer(id, answer));
                 }
@@ -656,7 +723,9 @@ impl Lifecycle {
                         Want::Desktop => {
                             self.waiting.push((id, want));
                         }
-                        Want::Lease => effects.push(Effect::Answer(id, Answer::NotRunning)),
+                        Want::Lease | Want::Join(_) => {
+                            effects.push(Effect::Answer(id, Answer::NotRunning));
+                        }
                     }
                 }
                 if !self.waiting.is_empty() {

@@ -23,7 +23,7 @@ use super::images::Images;
 use super::keys::KeyTable;
 use super::launch::Probe;
 use super::lease::Lease;
-use super::lifecycle::{History, StopMode};
+use super::lifecycle::{History, Holder, StopMode};
 use super::usage::Meter;
 use super::view::View;
 use super::{DesktopRecord, Environment, StreamKey, Uid};
@@ -351,22 +351,27 @@ impl Manager {
     ) -> Result<Lease, DesktopError> {
         let unknown = || DesktopError::UnknownKey(key);
         let uid = self.shared.keys.holder(key).ok_or_else(unknown)?;
-        let lease = self
-            .lease(&uid, stream)
-            .await
-            .map_err(|error| match error {
-                DesktopError::UnknownDesktop(_) => unknown(),
-                error => error,
-            })?;
+        let lease =
+            self.lease(&uid, stream, Holder::Viewer)
+                .await
+                .map_err(|error| match error {
+                    DesktopError::UnknownDesktop(_) => unknown(),
+                    error => error,
+                })?;
         let lease = self.shared.access.admit(&uid, None, stream, client, lease);
         lease.ok_or_else(unknown)
     }
 
-    pub(super) async fn lease(&self, uid: &Uid, stream: &str) -> Result<Lease, DesktopError> {
+    pub(super) async fn lease(
+        &self,
+        uid: &Uid,
+        stream: &str,
+        holder: Holder,
+    ) -> Result<Lease, DesktopError> {
         let unknown = || DesktopError::UnknownDesktop(uid.clone());
         let handle = self.shared.get(uid).ok_or_else(unknown)?;
         let (reply, answer) = oneshot::channel();
-        handle.send(Message::Acquire(stream.to_owned(), reply));
+        handle.send(Message::Acquire(stream.to_owned(), holder, reply));
         answer
             .await
             .unwrap_or(Err(Refusal::Gone))

@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::driver::{Find, Handle, Message};
+use super::failure::FailReason;
 use super::manager::Manager;
 use crate::engine::{EngineError, EngineEvent, Exit, Found, Instance, InstanceId};
 
@@ -112,8 +113,9 @@ impl Manager {
                 key,
                 adoption: self.shared.adoptions.token(),
             })),
-            Err(_) => {
-                tracing::error!(uid = %instance.uid, "a running desktop cannot be adopted: all ports of PORT_RANGE_START..PORT_RANGE_END are in use");
+            Err(error) => {
+                let reason = FailReason::from(error);
+                tracing::error!(uid = %instance.uid, %reason, "a running desktop cannot be adopted");
             }
         }
     }

@@ -10,6 +10,7 @@ use super::Uid;
 use super::access::{Change, ClientName, Share, Takeover, Token, Viewer};
 use super::failure::FailReason;
 use super::lease::{EndReason, Lease};
+use super::lifecycle::Holder;
 use super::manager::{DesktopError, Manager, Shared};
 use super::rights::Rights;
 use crate::engine::{Presence, Protocol};
@@ -230,7 +231,8 @@ impl Manager {
         self.shared.access.rights_by(share)
     }
 
-    /// As [`Manager::acquire`], by a share's address.
+    /// As [`Manager::acquire`], by a share's address: it waits for a desktop that starts or restarts anyway, and changes
+    /// nothing of what becomes of it.
     ///
     /// # Errors
     /// See [`SharingError`].
@@ -241,7 +243,7 @@ impl Manager {
         client: Option<ClientName>,
     ) -> Result<Lease, SharingError> {
         let Share { uid, .. } = self.resolve(token)?;
-        let lease = self.lease(&uid, stream).await;
+        let lease = self.lease(&uid, stream, Holder::Guest).await;
         let lease = lease.map_err(SharingError::for_guest)?;
         // It may have ended while its desktop was waited for.
         self.resolve(token)?;

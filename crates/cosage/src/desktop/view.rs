@@ -53,6 +53,8 @@ pub struct View {
     pub key: Option<StreamKey>,
     /// How many viewers hold a lease.
     pub viewers: usize,
+    /// How many of them came by a share and keep nothing alive.
+    pub guests: usize,
     /// When it will be stopped if nothing else happens, and why; `None` is "not by itself".
     pub until: Option<(Timestamp, EndReason)>,
     /// When the last picture of it that is kept was taken.
@@ -78,6 +80,7 @@ impl View {
             progress: None,
             key: None,
             viewers: 0,
+            guests: 0,
             until: None,
             picture: None,
             ended: None,

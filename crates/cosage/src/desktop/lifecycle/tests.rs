@@ -72,9 +72,15 @@ fn idle_clock_starts_with_the_last_viewer_and_looks_again() {
     assert_eq!(machine.next_deadline().unwrap().at, start + 30 * SECOND);
     machine.step(Event::Acquire(RequestId(2)), start + SECOND);
     machine.step(Event::Acquire(RequestId(3)), start + SECOND);
-    machine.step(Event::Released(Run(1)), start + 100 * SECOND);
+    machine.step(
+        Event::Released(Run(1), Holder::Viewer),
+        start + 100 * SECOND,
+    );
     assert_eq!(machine.step(Event::Tick, start + 200 * SECOND), []);
-    machine.step(Event::Released(Run(1)), start + 200 * SECOND);
+    machine.step(
+        Event::Released(Run(1), Holder::Viewer),
+        start + 200 * SECOND,
+    );
     assert_eq!(machine.step(Event::Tick, start + 214 * SECOND), []);
     assert_eq!(
         machine.step(Event::Tick, start + 215 * SECOND),
@@ -193,7 +199,7 @@ fn a_first_start_that_fails_leaves_nothing_and_a_later_one_its_reason() {
 #[test]
 fn whoever_stays_gets_the_next_instance_and_starts_none() {
     let start = Instant::now();
-    let rejoin = Event::Rejoin(RequestId(3));
+    let rejoin = Event::Join(RequestId(3), Holder::Viewer);
     let exited = |after| {
         let mut machine = ready(start);
         machine.step(Event::Acquire(RequestId(2)), start);
@@ -238,7 +244,7 @@ fn a_desktop_that_ends_again_and_again_under_viewers_who_stay_is_given_up() {
             return false;
         };
         machine.step(Event::Exited(run, Exit::default(), None), now);
-        machine.step(Event::Rejoin(RequestId(100 + run.0)), now);
+        machine.step(Event::Join(RequestId(100 + run.0), Holder::Viewer), now);
         machine.step(Event::Stopped(run, String::new()), now);
         let State::Starting { run } = *machine.state() else {
             return false;
@@ -296,7 +302,7 @@ fn an_exit_under_viewers_restarts_once_and_gives_up_when_too_soon() {
     machine.step(Event::Launched(Run(2), Duration::ZERO), later);
     machine.step(Event::Acquire(RequestId(3)), later);
     // The lease of the first run is dropped late: it must not count against the second.
-    machine.step(Event::Released(Run(1)), later);
+    machine.step(Event::Released(Run(1), Holder::Viewer), later);
     assert_eq!(machine.step(Event::Tick, later + 500 * SECOND), []);
     let soon = later + SECOND;
     machine.step(Event::Exited(Run(2), exit, None), soon);
@@ -305,6 +311,88 @@ fn an_exit_under_viewers_restarts_once_and_gives_up_when_too_soon() {
         panic!("{:?}", machine.state());
     };
     assert_eq!(reason.logs(), Some("the end"));
+}
+
+#[test]
+fn an_app_that_ends_soon_has_failed_whichever_breaks_first() {
+    let start = Instant::now();
+    let ends = start + 3 * SECOND;
+    let broken_first = |machine: &mut Lifecycle| {
+        machine.step(Event::Acquire(RequestId(2)), start);
+        machine.step(Event::Released(Run(1), Holder::Viewer), ends);
+    };
+    let told_first = |machine: &mut Lifecycle| {
+        machine.step(Event::Acquire(RequestId(2)), start);
+    };
+    let asked_again = |machine: &mut Lifecycle| {
+        broken_first(machine);
+        machine.step(Event::Ensure(RequestId(3)), ends);
+    };
+    let cases: [&dyn Fn(&mut Lifecycle); 3] = [&broken_first, &told_first, &asked_again];
+    for (case, before) in cases.into_iter().enumerate() {
+        let mut machine = ready(start);
+        before(&mut machine);
+        let reported = ends + SECOND;
+        let exited = Event::Exited(Run(1), Exit::default(), None);
+        let effects = machine.step(exited, reported);
+        assert_eq!(effects, [Effect::Stop(Run(1), EndReason::Exited)], "{case}");
+        machine.step(Event::Stopped(Run(1), "the end".into()), reported);
+        let State::Failed { reason } = machine.state() else {
+            panic!("{case}: {:?}", machine.state());
+        };
+        assert_eq!(reason.logs(), Some("the end"), "{case}");
+    }
+}
+
+#[test]
+fn a_guest_turns_no_end_into_a_start() {
+    let start = Instant::now();
+    let guest = Event::Join(RequestId(9), Holder::Guest);
+    let refused = [Effect::Answer(RequestId(9), Answer::NotRunning)];
+    for stop in [
+        Event::Stop(RequestId(2), StopMode::Keep),
+        Event::Stop(RequestId(2), StopMode::Forget),
+        Event::Exited(Run(1), Exit::default(), None),
+        Event::Tick,
+    ] {
+        let mut machine = ready(start);
+        let later = start + 30 * SECOND;
+        machine.step(stop.clone(), later);
+        assert_eq!(machine.step(guest.clone(), later), refused, "{stop:?}");
+        let effects = machine.step(Event::Stopped(Run(1), String::new()), later);
+        assert!(!effects.contains(&Effect::Launch(Run(2))), "{stop:?}");
+        assert_eq!(machine.step(guest.clone(), later), refused, "{stop:?}");
+    }
+    // One that waits for an adoption starts nothing when the instance is found to have ended.
+    let mut found = machine();
+    found.step(Event::Found, start);
+    assert_eq!(found.step(guest, start), []);
+    let ended = FailReason::AppExited {
+        exit: Exit::default(),
+        logs: String::new(),
+    };
+    assert_eq!(
+        found.step(Event::LaunchFailed(Run(1), ended), start),
+        [Effect::ReleaseKey, refused[0].clone()]
+    );
+    assert_eq!(*found.state(), State::Asleep);
+}
+
+#[test]
+fn a_guest_keeps_nothing_alive() {
+    let start = Instant::now();
+    let mut machine = ready(start);
+    let guest = Event::Join(RequestId(9), Holder::Guest);
+    machine.step(Event::Acquire(RequestId(2)), start);
+    machine.step(Event::Released(Run(1), Holder::Viewer), start + SECOND);
+    let due = machine.next_deadline();
+    let granted = [Effect::Answer(RequestId(9), Answer::Granted(Run(1)))];
+    assert_eq!(machine.step(guest, start + 10 * SECOND), granted);
+    assert_eq!(machine.state().viewers(), (1, 1));
+    assert_eq!(machine.next_deadline(), due);
+    machine.step(Event::Released(Run(1), Holder::Guest), start + 12 * SECOND);
+    assert_eq!(machine.state().viewers(), (0, 0));
+    assert_eq!(machine.next_deadline(), due);
 }
 
 /// What an exit without out-of-memory says of a machine that was ready from `start` on.
@@ -344,7 +432,7 @@ fn an_old_image_that_ends_for_want_of_viewers_went_idle() {
         let mut last = ready(start);
         last.step(Event::Acquire(RequestId(2)), start + SECOND);
         let left = start + 100 * SECOND;
-        last.step(Event::Released(Run(1)), left);
+        last.step(Event::Released(Run(1), Holder::Viewer), left);
         let end = left + ends_after * SECOND;
         assert_eq!(end_of(&mut last, own, end), reason, "{ends_after} s");
         comes_to_rest(&mut last, end);
@@ -384,7 +472,7 @@ fn the_break_of_the_last_connection_comes_before_the_engines_word() {
     ] {
         let mut machine = ready(start);
         machine.step(Event::Acquire(RequestId(2)), start);
-        machine.step(Event::Released(Run(1)), left);
+        machine.step(Event::Released(Run(1), Holder::Viewer), left);
         let end = left + later;
         let reason = end_of(&mut machine, 20 * SECOND, end);
         assert_eq!(reason, EndReason::Exited);
@@ -479,6 +567,10 @@ enum Phase {
 /// each one that it makes sense.
 struct World {
     machine: Lifecycle,
+    /// The same, without guests.
+    twin: Lifecycle,
+    guests_asked: BTreeSet<RequestId>,
+    guests: BTreeMap<Run, usize>,
     now: Instant,
     asked: u64,
     open: BTreeSet<RequestId>,
@@ -494,11 +586,11 @@ struct World {
 enum Op {
     Ensure,
     Acquire,
-    Rejoin,
+    Join(Holder),
     Stop(StopMode),
     Found,
     LaunchEnds { outcome: Result<(), FailReason> },
-    Release,
+    Release(Holder),
     Exit { own_timeout: Option<Duration> },
     StopEnds,
     StopDelayed,
@@ -513,13 +605,15 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => Just(Op::Ensure),
         4 => Just(Op::Acquire),
-        2 => Just(Op::Rejoin),
+        2 => Just(Op::Join(Holder::Viewer)),
+        4 => Just(Op::Join(Holder::Guest)),
         1 => prop_oneof![Just(Op::Stop(Keep)), Just(Op::Stop(Forget))],
         1 => Just(Op::Found),
         2 => Just(Op::LaunchEnds { outcome: Ok(()) }),
         1 => Just(Op::LaunchEnds { outcome: Err(refused()) }),
         1 => Just(Op::LaunchEnds { outcome: Err(exited()) }),
-        3 => Just(Op::Release),
+        3 => Just(Op::Release(Holder::Viewer)),
+        2 => Just(Op::Release(Holder::Guest)),
         1 => prop::option::of(1_u64..60).prop_map(|seconds| Op::Exit {
             own_timeout: seconds.map(Duration::from_secs),
         }),
@@ -535,6 +629,9 @@ impl World {
     fn new(history: History) -> Self {
         Self {
             machine: Lifecycle::new(timers(), history),
+            twin: Lifecycle::new(timers(), history),
+            guests_asked: BTreeSet::new(),
+            guests: BTreeMap::new(),
             now: Instant::now(),
             asked: 0,
             open: BTreeSet::new(),
@@ -561,7 +658,27 @@ impl World {
     }
 
     fn step(&mut self, event: Event) {
-        for effect in self.machine.step(event.clone(), self.now) {
+        let effects = self.machine.step(event.clone(), self.now);
+        let is_a_guests = |effect: &Effect| match effect {
+            Effect::Answer(id, _) => self.guests_asked.contains(id),
+            _ => false,
+        };
+        let others: Vec<_> = effects
+            .iter()
+            .filter(|effect| !is_a_guests(effect))
+            .collect();
+        let expected = match event {
+            Event::Join(_, Holder::Guest) | Event::Released(_, Holder::Guest) => Vec::new(),
+            _ => self.twin.step(event.clone(), self.now),
+        };
+        assert_eq!(others, expected.iter().collect::<Vec<_>>(), "{event:?}");
+        let mut state = self.machine.state().clone();
+        if let State::Ready { guests, .. } = &mut state {
+            *guests = 0;
+        }
+        assert_eq!(state, *self.twin.state(), "{event:?}");
+        assert_eq!(self.machine.next_deadline(), self.twin.next_deadline());
+        for effect in effects {
             self.perform(effect, &event);
         }
     }
@@ -603,7 +720,12 @@ impl World {
                     Answer::Granted(run) => {
                         assert_eq!(self.alive.get(&run), Some(&Phase::Up), "a dead lease");
                         assert!(self.key_held);
-                        *self.leases.entry(run).or_default() += 1;
+                        let leases = if self.guests_asked.contains(&id) {
+                            &mut self.guests
+                        } else {
+                            &mut self.leases
+                        };
+                        *leases.entry(run).or_default() += 1;
                     }
                     Answer::Stopped => assert!(self.alive.is_empty(), "stopped, yet it runs"),
                     Answer::NotRunning | Answer::Gone | Answer::Failed(_) => {}
@@ -630,9 +752,12 @@ impl World {
                 let id = self.ask();
                 self.step(Event::Acquire(id));
             }
-            Op::Rejoin => {
+            Op::Join(holder) => {
                 let id = self.ask();
-                self.step(Event::Rejoin(id));
+                if holder == Holder::Guest {
+                    self.guests_asked.insert(id);
+                }
+                self.step(Event::Join(id, holder));
             }
             Op::Stop(mode) => {
                 let id = self.ask();
@@ -657,12 +782,16 @@ impl World {
                     }
                 }
             }
-            Op::Release => {
-                let held = self.leases.iter_mut().find(|(_, count)| **count > 0);
+            Op::Release(holder) => {
+                let leases = match holder {
+                    Holder::Viewer => &mut self.leases,
+                    Holder::Guest => &mut self.guests,
+                };
+                let held = leases.iter_mut().find(|(_, count)| **count > 0);
                 if let Some((run, count)) = held {
                     *count -= 1;
                     let run = *run;
-                    self.step(Event::Released(run));
+                    self.step(Event::Released(run, holder));
                 }
             }
             Op::Exit { own_timeout } => {
@@ -697,7 +826,8 @@ impl World {
                     self.step(Event::Launched(run, Duration::ZERO));
                     self.step(Event::LaunchFailed(run, refused()));
                     self.step(Event::Stopped(run, String::new()));
-                    self.step(Event::Released(run));
+                    self.step(Event::Released(run, Holder::Viewer));
+                    self.step(Event::Released(run, Holder::Guest));
                     self.step(Event::Exited(run, Exit::default(), Some(SECOND)));
                 }
             }
@@ -709,7 +839,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
     /// No effect twice, every request answered exactly once, no idle stop under a lease, never an
-    /// answer that leads to a dead URL: whatever happens in whatever order.
+    /// answer that leads to a dead URL, and nothing that guests change: whatever happens in whatever order.
     #[test]
     fn any_order_of_events_keeps_the_promises(
         new in any::<bool>(),
