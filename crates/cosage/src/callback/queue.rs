@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::delivery::{ENDING_PAUSE, Refusal, pause, pause_after};
 use crate::desktop::Uid;
+use crate::supervise::caught;
 
 /// Of how many desktops reports may wait.
 const DESKTOPS_MAX: usize = 1024;
@@ -152,7 +153,8 @@ impl Inner {
             let Some((body, taken_at)) = self.begin(&uid) else {
                 return;
             };
-            let outcome = self.destination.put(&uid, body.clone()).await;
+            let put = caught(self.destination.put(&uid, body.clone())).await;
+            let outcome = put.unwrap_or_else(|panic| Err(Refusal::Never(panic.to_string())));
             drop(turn);
             match outcome {
                 Err(Refusal::Later { reason, after }) if taken_at.elapsed() < DELIVERY_BOUND => {

@@ -151,6 +151,7 @@ impl DockerFixture {
             },
             sandbox: Sandbox::UserNamespaces,
             home: Some("/home/desktop".to_owned()),
+            stop_grace: Duration::from_secs(5),
             extra_hosts: vec!["host.docker.internal:host-gateway".to_owned()],
             gpu: true,
         }

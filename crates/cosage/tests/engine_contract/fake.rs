@@ -58,6 +58,7 @@ fn spec(uid: &Uid, protocol: Protocol) -> LaunchSpec {
             },
             sandbox: Sandbox::EngineDefault,
             home: Some("/home/desktop".to_owned()),
+            stop_grace: Duration::from_secs(5),
             extra_hosts: Vec::new(),
             gpu: false,
         },
