@@ -7,6 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use cosage::desktop::{Environment, Uid};
 use cosage::engine::docker::{Docker, DockerSettings, Reach};
+use cosage::engine::remote::WithRemotes;
 use cosage::engine::{
     ContainerSpec, Engine, InstanceId, LaunchSpec, Limits, Presence, Protocol, PullPolicy, Sandbox,
     StreamSpec, VncPassword,
@@ -181,7 +182,9 @@ impl DockerFixture {
 #[async_trait]
 impl Fixture for DockerFixture {
     fn engine(&self) -> Arc<dyn Engine> {
-        Arc::new(self.connect(self.settings()))
+        // As the service has its engine.
+        let docker = Arc::new(self.connect(self.settings()));
+        Arc::new(WithRemotes::new(docker, Vec::new()))
     }
 
     fn desktop(&self, uid: &Uid) -> LaunchSpec {

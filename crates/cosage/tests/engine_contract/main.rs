@@ -1,5 +1,5 @@
-//! What every engine is held to: one list of tests, run on the fake engine and on Docker, and
-//! beside it what only Docker can get wrong.
+//! What every engine is held to: one list of tests, run on the fake engine, alone and with remote desktops beside it, and on
+//! Docker as the service has it; and what only Docker can get wrong.
 //!
 //! The tests on Docker are skipped, and say so, where no engine answers; with
 //! `COSAGE_REQUIRE_DOCKER` set they fail instead. They need the image `cosage/tiny:latest`.
@@ -106,6 +106,14 @@ macro_rules! contract {
             $(#[tokio::test]
             async fn $test() {
                 let fixture = crate::fake::fixture();
+                crate::run(fixture.clone(), crate::$test(fixture)).await;
+            })*
+        }
+
+        mod on_fake_with_remotes {
+            $(#[tokio::test]
+            async fn $test() {
+                let fixture = crate::fake::fixture_with_remotes();
                 crate::run(fixture.clone(), crate::$test(fixture)).await;
             })*
         }
