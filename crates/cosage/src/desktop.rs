@@ -12,6 +12,7 @@ pub mod launch;
 pub mod lease;
 pub mod lifecycle;
 pub mod manager;
+mod orphans;
 pub mod reconcile;
 pub mod rights;
 pub mod sharing;

@@ -190,6 +190,8 @@ pub struct ContainerSpec {
     pub sandbox: Sandbox,
     /// Where the desktop's home volume is mounted; `None` is no volume.
     pub home: Option<String>,
+    /// How long its main process may take to end when it is asked to, before it is killed.
+    pub stop_grace: Duration,
     /// Further lines of `/etc/hosts`, `name:address`, as Docker's `--add-host` takes them.
     pub extra_hosts: Vec<String>,
     /// Whether the host's GPUs (`/dev/dri`) are passed in where there are any.
@@ -259,6 +261,13 @@ pub struct Instance {
 pub enum Found {
     /// It runs and could be adopted.
     Running(Instance),
+    /// It runs and cannot be adopted: what the service needs to reach it cannot be read. Somebody may have worked in it.
+    Unusable {
+        /// Which run it is.
+        id: InstanceId,
+        /// The desktop, where that can be read.
+        uid: Option<Uid>,
+    },
     /// It does not run (made and never started, exited, dead): of no use but to be removed.
     Remains(InstanceId),
 }
@@ -268,7 +277,7 @@ impl Found {
     pub fn id(&self) -> &InstanceId {
         match self {
             Self::Running(instance) => &instance.id,
-            Self::Remains(id) => id,
+            Self::Unusable { id, .. } | Self::Remains(id) => id,
         }
     }
 }
@@ -376,6 +385,13 @@ pub enum EngineError {
     Refused(String),
 }
 
+impl EngineError {
+    /// Whether the engine did not answer, so that it is not known what it did.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
+
 /// What an instance writes, in pieces as the engine gives them; not necessarily whole lines.
 pub type LogStream = BoxStream<'static, Result<Bytes, EngineError>>;
 
@@ -387,10 +403,10 @@ pub trait Engine: Send + Sync + 'static {
     /// known; they need not answer yet.
     ///
     /// A main process that ends meanwhile is [`EngineError::Exited`]; one that ends later is an
-    /// [`EngineEvent::Exited`]. What is left of another instance of the same desktop is replaced.
+    /// [`EngineEvent::Exited`]. Another instance of the same desktop is removed first, and asked to end where it runs.
     ///
     /// On an error nothing is left behind as far as the engine answers at all (what is, appears as
-    /// [`Found`]). `cancel` ends it early with [`EngineError::Cancelled`]: a pull at once, an order that the engine is
+    /// [`Found`]); what runs already is asked to end. `cancel` ends it early with [`EngineError::Cancelled`]: a pull at once, an order that the engine is
     /// carrying out when it is carried out. The future is not dropped before it ends.
     ///
     /// `on_step` is told what a start waits for ([`StartStep::Queued`], [`StartStep::Pulling`]),

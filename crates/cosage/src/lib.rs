@@ -17,5 +17,6 @@ pub mod pictures;
 pub mod segment;
 pub mod server;
 pub mod store;
+mod supervise;
 pub mod text;
 pub mod webhook;

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use crate::desktop::access::{Share, Takeover};
 use crate::desktop::{DesktopRecord, Uid};
+use crate::engine::InstanceId;
 
 /// Why a record could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// Deletes a record, with the desktop's shares and its takeover. One that is not there is a success.
     async fn delete(&self, uid: &Uid) -> Result<(), StoreError>;
+
+    /// The instances whose run has ended although the engine could not be made to remove them.
+    async fn load_orphans(&self) -> Result<Vec<InstanceId>, StoreError>;
+
+    /// Keeps that an instance is one of them; when it returns, that survives a power cut. One that is kept is a success.
+    async fn put_orphan(&self, instance: &InstanceId) -> Result<(), StoreError>;
+
+    /// Deletes an orphan, because it is removed. One that is not there is a success.
+    async fn delete_orphan(&self, instance: &InstanceId) -> Result<(), StoreError>;
 
     /// All shares.
     async fn load_shares(&self) -> Result<Vec<Share>, StoreError>;

@@ -451,3 +451,43 @@ async fn a_service_that_is_told_to_end_leaves_its_desktops_to_the_next() {
     service.see(&url).await;
     assert_eq!(scene.containers(), before);
 }
+
+#[tokio::test]
+async fn a_desktop_that_the_next_service_cannot_reach_is_asked_to_end() {
+    let Some(mut scene) = Scene::new() else {
+        return;
+    };
+    let service = scene.serve().await;
+    let url = service.ensure("wall", "homely").await;
+    drop(service.see(&url).await);
+    let id = scene.containers().remove(0).id;
+    service.terminate();
+    assert!(service.ended().await.success());
+
+    // It was started without a published port.
+    scene.set("COSAGE_REACH", "published");
+    let begun = jiff::Timestamp::now().as_second().to_string();
+    let service = scene.serve().await;
+    eventually(PATIENCE, "it has ended", async || {
+        scene.containers().is_empty().then_some(())
+    })
+    .await;
+    // The engine tells all that has happened until then.
+    let until = (jiff::Timestamp::now().as_second() + 1).to_string();
+    let code = scene.docker(&[
+        "events",
+        "--since",
+        &begun,
+        "--until",
+        &until,
+        "--filter",
+        "event=die",
+        "--filter",
+        &format!("container={id}"),
+        "--format",
+        "{{.Actor.Attributes.exitCode}}",
+    ]);
+    assert!(!code.is_empty() && code != "137", "it was killed: {code}");
+    assert_eq!(service.get("/api/vm/wall").await.json["status"], "asleep");
+    service.see(&service.ensure("wall", "homely").await).await;
+}

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use cosage::desktop::access::{Share, Takeover, Token};
 use cosage::desktop::rights::{Clipboard, Rights, Role};
 use cosage::desktop::{DesktopRecord, Environment, Uid};
+use cosage::engine::InstanceId;
 use cosage::store::memory::MemoryStore;
 use cosage::store::sqlite::SqliteStore;
 use cosage::store::{Store, StoreError};
@@ -46,6 +47,7 @@ contract!(
     deleting_what_is_not_there_is_a_success,
     uids_are_told_apart_exactly,
     the_owner_is_a_name_that_stays,
+    orphans_are_kept_until_they_are_removed,
     a_share_comes_back_as_it_was_last,
     shares_and_takeovers_go_with_their_desktop,
     nothing_is_kept_of_a_desktop_that_is_not_there,
@@ -213,6 +215,17 @@ async fn nothing_is_kept_of_a_desktop_that_is_not_there(store: Arc<dyn Store>) {
     store.set_takeover(&uid("nobody"), None).await.unwrap();
     assert_eq!(store.load_shares().await.unwrap(), []);
     assert_eq!(store.load_takeovers().await.unwrap(), []);
+}
+
+async fn orphans_are_kept_until_they_are_removed(store: Arc<dyn Store>) {
+    let (one, other) = (InstanceId::random(), InstanceId::random());
+    assert_eq!(store.load_orphans().await.unwrap(), []);
+    for instance in [&one, &other, &one] {
+        store.put_orphan(instance).await.unwrap();
+    }
+    store.delete_orphan(&other).await.unwrap();
+    store.delete_orphan(&other).await.unwrap();
+    assert_eq!(store.load_orphans().await.unwrap(), [one]);
 }
 
 async fn the_owner_is_a_name_that_stays(store: Arc<dyn Store>) {

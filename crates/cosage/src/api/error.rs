@@ -191,6 +191,9 @@ fn failure(reason: &FailReason) -> ApiError {
         FailReason::StoppedByRequest => ApiError::new(StatusCode::CONFLICT, "stopped", details),
         FailReason::Catalogue(_) => ApiError::new(StatusCode::CONFLICT, "app_changed", details),
         FailReason::Store(_) => ApiError::exhausted("store_failed", details),
+        FailReason::Internal => {
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", details)
+        }
         FailReason::ShuttingDown => ApiError::exhausted("shutting_down", details),
     };
     error.body.logs = reason.logs().map(str::to_owned);

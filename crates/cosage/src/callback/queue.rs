@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::pace::Pace;
 use crate::delivery::{ENDING_PAUSE, Refusal, Trouble, pause, pause_after};
 use crate::desktop::Uid;
+use crate::supervise::caught;
 
 /// Of how many desktops reports may wait.
 const DESKTOPS_MAX: usize = 1024;
@@ -166,7 +167,8 @@ impl Inner {
             let Some((body, taken_at)) = self.begin(&uid) else {
                 continue;
             };
-            let outcome = self.destination.put(&uid, body.clone()).await;
+            let put = caught(self.destination.put(&uid, body.clone())).await;
+            let outcome = put.unwrap_or_else(|panic| Err(Refusal::Never(panic.to_string())));
             drop(turn);
             match outcome {
                 Err(Refusal::Later {

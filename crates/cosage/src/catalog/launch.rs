@@ -160,6 +160,7 @@ impl App {
             limits: source.limits.clone(),
             sandbox: source.sandbox,
             home: source.home.clone(),
+            stop_grace: self.timers.stop_grace,
             extra_hosts,
             gpu: source.gpu,
         })

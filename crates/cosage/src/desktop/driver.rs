@@ -2,6 +2,7 @@
 //! [`super::lifecycle`] asks for, and shows the outcome as a [`View`].
 
 mod pictures;
+mod recovery;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use super::view::{Phase, Progress, View};
 use super::{DesktopRecord, StreamKey};
 use crate::catalog::{App, Timers};
 use crate::engine::{Endpoint, Exit, Instance, InstanceId, Presence};
+use crate::supervise::{Panicked, caught, caught_at_once};
 use crate::text::SCREEN_AREA_MAX;
 
 /// What a driver is told.
@@ -70,6 +72,8 @@ pub(super) enum Report {
     Forgotten(Result<(), FailReason>),
     Released(Run, Holder),
     Pictured(Timestamp),
+    /// A task panicked that belongs to this run, or to none.
+    Lost(Option<Run>),
 }
 
 /// Why a driver did not do what it was asked.
@@ -91,6 +95,16 @@ enum Reply {
     Stop(oneshot::Sender<Result<(), Refusal>>),
 }
 
+impl Reply {
+    fn refuse(self, refusal: Refusal) {
+        match self {
+            Self::Ensure(reply) => drop(reply.send(Err(refusal))),
+            Self::Acquire(.., reply) => drop(reply.send(Err(refusal))),
+            Self::Stop(reply) => drop(reply.send(Err(refusal))),
+        }
+    }
+}
+
 /// The way to a driver.
 #[derive(Clone, Debug)]
 pub(super) struct Handle {
@@ -107,6 +121,11 @@ impl Handle {
 
     pub(super) fn view(&self) -> Arc<View> {
         Arc::clone(&self.view.borrow())
+    }
+
+    /// Whether both lead to the same driver.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.leads_to(&other.inbox)
     }
 
     pub(super) fn leads_to(&self, inbox: &mpsc::UnboundedSender<Message>) -> bool {
@@ -195,21 +214,39 @@ pub(super) fn spawn(shared: Arc<Shared>, record: DesktopRecord, history: History
 }
 
 impl Driver {
+    /// Serves the desktop until it is gone or the service ends. After a panic it goes on: who waited is told, what ran
+    /// is ended, and whoever asks next has it started anew.
     async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Message>, history: History) {
         if history == History::New {
-            if let Err(error) = self.shared.store.insert(&self.record).await {
-                tracing::error!(uid = %self.record.uid, %error, "a new desktop could not be kept");
+            let kept = caught(self.shared.store.insert(&self.record)).await;
+            let failure = match kept {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(FailReason::Store(error.to_string())),
+                Err(Panicked) => Some(FailReason::Internal),
+            };
+            if let Some(reason) = failure {
+                tracing::error!(uid = %self.record.uid, reason = reason.for_log(), "a new desktop could not be kept");
                 self.shared.remove(&self.record.uid, &self.own);
                 // What failed may have been kept all the same; the next one of this name starts
                 // anew.
-                let _ = self.shared.store.delete(&self.record.uid).await;
-                self.refuse_all(&mut inbox, &FailReason::Store(error.to_string()));
+                let _ = caught(self.shared.store.delete(&self.record.uid)).await;
+                self.refuse_all(&mut inbox, &reason);
                 return;
             }
             self.shared
                 .events
                 .publish(Kind::Created, &self.view.borrow());
         }
+        while caught(self.serve(&mut inbox)).await.is_err() {
+            // What a second panic leaves undone is in the log, and the next message is taken all the same.
+            let _ = caught_at_once(|| self.fail());
+            if *self.machine.state() == State::Gone {
+                return;
+            }
+        }
+    }
+
+    async fn serve(&mut self, inbox: &mut mpsc::UnboundedReceiver<Message>) {
         loop {
             let due = self.machine.next_deadline().map(|deadline| deadline.at);
             tokio::select! {
@@ -224,26 +261,6 @@ impl Driver {
             if *self.machine.state() == State::Gone {
                 // Whoever still has the handle is answered Gone when the inbox is dropped.
                 return;
-            }
-        }
-    }
-
-    fn refuse_all(&self, inbox: &mut mpsc::UnboundedReceiver<Message>, reason: &FailReason) {
-        inbox.close();
-        while let Ok(message) = inbox.try_recv() {
-            let refusal = Refusal::Failed(reason.clone());
-            match message {
-                Message::Ensure(reply) => drop(reply.send(Err(refusal))),
-                Message::Acquire(.., reply)
-                | Message::Rejoin(.., reply)
-                | Message::Glance(reply) => {
-                    drop(reply.send(Err(refusal)));
-                }
-                Message::Stop(_, reply) => drop(reply.send(Err(refusal))),
-                Message::Found(_)
-                | Message::Ended(..)
-                | Message::ServiceShutdown
-                | Message::Report(_) => {}
             }
         }
     }
@@ -292,13 +309,14 @@ impl Driver {
             Report::Launched(run, instance) => {
                 let age = age_of(&instance);
                 let own_timeout = instance.own_timeout;
-                let mut missed = None;
-                if let Some(current) = self.current_of(run) {
-                    current.instance = Some(Arc::from(instance));
-                    current.exited = None;
-                    missed = current.missed_exit;
-                    current.over = missed.is_some();
-                }
+                let Some(current) = self.current_of(run) else {
+                    // Its run was given up meanwhile.
+                    return self.abandon(instance.id);
+                };
+                current.instance = Some(Arc::from(instance));
+                current.exited = None;
+                let missed = current.missed_exit;
+                current.over = missed.is_some();
                 self.step(Event::Launched(run, age));
                 if let Some(exit) = missed {
                     self.step(Event::Exited(run, exit, own_timeout));
@@ -321,6 +339,11 @@ impl Driver {
             Report::Pictured(at) => {
                 self.picture = Some(at);
                 self.show();
+            }
+            Report::Lost(run) => {
+                if run.is_none() || self.current.as_ref().map(|current| current.run) == run {
+                    self.fail();
+                }
             }
         }
     }
@@ -530,24 +553,15 @@ impl Driver {
         // Claimed from here on, before there is a container that could look like an orphan.
         self.show();
         let (shared, own) = (Arc::clone(&self.shared), self.own.clone());
-        tokio::spawn(async move {
-            let outcome = launch::launch(
-                &*shared.engine,
-                &*shared.probe,
-                launch,
-                timers,
-                cancel,
-                exit,
-                |progress| report(&own, Report::Progress(run, progress)),
-            )
+        self.start_task(Some(run), async move {
+            let outcome = launch::launch(&shared, launch, timers, cancel, exit, |progress| {
+                report(&own, Report::Progress(run, progress))
+            })
             .await;
-            report(
-                &own,
-                match outcome {
-                    Ok(instance) => Report::Launched(run, Box::new(instance)),
-                    Err(reason) => Report::LaunchFailed(run, reason),
-                },
-            );
+            match outcome {
+                Ok(instance) => Report::Launched(run, Box::new(instance)),
+                Err(reason) => Report::LaunchFailed(run, reason),
+            }
         });
     }
 
@@ -595,28 +609,30 @@ impl Driver {
         current.ended.send_replace(Some(reason));
         let id = current.id.clone();
         tracing::info!(%uid, instance = %id, ?reason, "stopping");
-        tokio::spawn(async move {
+        self.start_task(Some(run), async move {
             if let Some(lease) = last_look {
                 let (occasion, patience) = (Occasion::Stopping, camera::STOP_PATIENCE);
-                pictures::keep(&shared, &own, lease, occasion, patience).await;
+                let picture = pictures::keep(&shared, &own, lease, occasion, patience);
+                // No picture is worth a stop.
+                let _ = caught(picture).await;
             }
             let logs = match reason {
                 EndReason::Exited => launch::last_lines(&*shared.engine, &id).await,
                 _ => String::new(),
             };
-            launch::end(&*shared.engine, &id, grace, |reason| {
+            launch::end(&shared, &id, grace, |reason| {
                 report(&own, Report::StopDelayed(run, reason));
             })
             .await;
-            report(&own, Report::Stopped(run, logs));
+            Report::Stopped(run, logs)
         });
     }
 
     fn forget(&mut self, forgetting: Forgetting) {
-        let (shared, own) = (Arc::clone(&self.shared), self.own.clone());
+        let shared = Arc::clone(&self.shared);
         let uid = self.record.uid.clone();
         let keeping = self.keeping.take();
-        tokio::spawn(async move {
+        self.start_task(None, async move {
             let home = shared.engine.delete_home(&uid).await;
             let result = match (home, forgetting) {
                 (Err(error), Forgetting::Wanted) => Err(FailReason::Engine(error)),
@@ -639,7 +655,7 @@ impl Driver {
                     tracing::error!(%uid, reason = reason.for_log(), "a desktop could not be forgotten");
                 }
             }
-            report(&own, Report::Forgotten(result));
+            Report::Forgotten(result)
         });
     }
 
@@ -677,11 +693,7 @@ impl Driver {
             Answer::Gone => Refusal::Gone,
             Answer::Failed(reason) => Refusal::Failed(reason),
         };
-        match reply {
-            Reply::Ensure(reply) => drop(reply.send(Err(refusal))),
-            Reply::Acquire(.., reply) => drop(reply.send(Err(refusal))),
-            Reply::Stop(reply) => drop(reply.send(Err(refusal))),
-        }
+        reply.refuse(refusal);
     }
 
     fn lease(&self, stream: &str, release: Release) -> Result<Lease, Refusal> {

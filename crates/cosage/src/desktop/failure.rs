@@ -62,6 +62,11 @@ pub enum FailReason {
     /// The record could not be kept or deleted.
     #[error("{0}")]
     Store(String),
+    /// A task of the service panicked over it.
+    #[error(
+        "the service failed with this desktop, which was stopped; ask again, and look into the service's log"
+    )]
+    Internal,
     /// The service is shutting down.
     #[error("the service is shutting down; ask again in a moment")]
     ShuttingDown,

@@ -1,5 +1,6 @@
 //! The two long ways of a run: from the order to start until it answers, and to its end.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,6 +9,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::failure::FailReason;
+use super::manager::Shared;
 use super::view::Progress;
 use crate::catalog::Timers;
 use crate::engine::{
@@ -53,33 +55,49 @@ impl Launch {
 }
 
 /// Starts an instance and waits until all streams that show it answer. A launch ends in one of two
-/// ways: it answers, or nothing of it is left (as far as the engine can be reached).
+/// ways: it answers, or nothing of it is left. What cannot be removed now is an orphan.
 pub(super) async fn launch(
-    engine: &dyn Engine,
-    probe: &dyn Probe,
+    shared: &Shared,
     launch: Launch,
     timers: Timers,
     cancel: CancellationToken,
     exited: oneshot::Receiver<Exit>,
     on_progress: impl Fn(Progress) + Send + Sync,
 ) -> Result<Instance, FailReason> {
-    let (instance, grace) = match launch {
+    let engine = &*shared.engine;
+    let grace = timers.stop_grace;
+    let instance = match launch {
         // Not bounded here: the engine bounds its own calls, and a pull may well take minutes.
-        // Nobody has worked in it yet, so there is nothing to save when it fails.
         Launch::New(spec) => {
-            let instance = engine
-                .start(&spec, &cancel, &|step| on_progress(Progress::Engine(step)))
-                .await
-                .map_err(reason_of)?;
-            on_progress(Progress::Waiting);
-            (instance, Duration::ZERO)
+            let may_run = AtomicBool::new(false);
+            let on_step = |step| {
+                may_run.fetch_or(step == StartStep::Starting, Ordering::Relaxed);
+                on_progress(Progress::Engine(step));
+            };
+            match engine.start(&spec, &cancel, &on_step).await {
+                Ok(instance) => {
+                    on_progress(Progress::Waiting);
+                    instance
+                }
+                Err(error) => {
+                    match (may_run.into_inner(), error.is_unavailable()) {
+                        // What was made and does not run is never adopted.
+                        (false, _) => {}
+                        // Asking once more would take as long again.
+                        (true, true) => shared.add_orphan(&spec.instance).await,
+                        (true, false) => shared.abandon(&spec.instance, grace).await,
+                    }
+                    return Err(reason_of(error));
+                }
+            }
         }
         Launch::Found(instance) => {
             still_runs(engine, &instance.id).await?;
-            (*instance, timers.stop_grace)
+            *instance
         }
     };
-    let mut failure = match answers(probe, &instance, timers.start, &cancel, exited).await {
+    let mut failure = match answers(&*shared.probe, &instance, timers.start, &cancel, exited).await
+    {
         Ok(()) => return Ok(instance),
         Err(failure) => failure,
     };
@@ -95,14 +113,11 @@ pub(super) async fn launch(
     if let FailReason::Timeout { logs, .. } | FailReason::AppExited { logs, .. } = &mut failure {
         *logs = last_lines(engine, &instance.id).await;
     }
-    if let Err(error) = engine.stop(&instance.id, grace).await {
-        // Nobody claims it any more, so the next reconciliation removes it.
-        tracing::warn!(instance = %instance.id, %error, "a failed start could not be cleaned up yet");
-    }
+    shared.abandon(&instance.id, grace).await;
     Err(failure)
 }
 
-/// The list that an instance was found in may be older than its end.
+/// The list that an instance was found in may be older than its end. As long as the engine does not say so, it runs.
 async fn still_runs(engine: &dyn Engine, id: &InstanceId) -> Result<(), FailReason> {
     match engine.exit(id).await {
         Ok(None) => Ok(()),
@@ -114,7 +129,7 @@ async fn still_runs(engine: &dyn Engine, id: &InstanceId) -> Result<(), FailReas
             exit: Exit::default(),
             logs: String::new(),
         }),
-        Err(error) => Err(FailReason::Engine(error)),
+        Err(_) => Ok(()),
     }
 }
 
@@ -144,17 +159,18 @@ async fn answers(
 }
 
 /// Ends an instance, however long it takes: an engine that is away comes back. `delayed` is told of
-/// each try that failed.
+/// each try that failed. From the first of them on it is an orphan, so that its end outlives the service.
 pub(super) async fn end(
-    engine: &dyn Engine,
+    shared: &Shared,
     id: &InstanceId,
     grace: Duration,
     delayed: impl Fn(FailReason),
 ) {
     let mut pause = RETRY_FIRST;
-    while let Err(error) = engine.stop(id, grace).await {
+    while let Err(error) = shared.end(id, grace).await {
         if pause == RETRY_FIRST {
             tracing::warn!(instance = %id, %error, "the stop is delayed and tried again");
+            shared.add_orphan(id).await;
         }
         delayed(FailReason::Engine(error));
         tokio::time::sleep(pause).await;

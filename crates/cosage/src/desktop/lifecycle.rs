@@ -332,6 +332,15 @@ impl Lifecycle {
         [idle, aged].into_iter().flatten().min_by_key(|due| due.at)
     }
 
+    /// Gives up whatever was under way: nothing runs as far as this knows, and nobody waits any more.
+    pub fn fail(&mut self, reason: FailReason) {
+        self.state = State::Failed { reason };
+        self.found = false;
+        self.restarts = 0;
+        self.waiting.clear();
+        self.stopping.clear();
+    }
+
     /// Takes one event and says what is to be done about it, in this order.
     pub fn step(&mut self, event: Event, now: Instant) -> Vec<Effect> {
         let mut effects = Vec::new();

@@ -24,6 +24,7 @@ use super::keys::KeyTable;
 use super::launch::Probe;
 use super::lease::Lease;
 use super::lifecycle::{History, Holder, StopMode};
+use super::orphans::Orphans;
 use super::usage::Meter;
 use super::view::View;
 use super::{DesktopRecord, Environment, StreamKey, Uid};
@@ -94,6 +95,8 @@ pub(super) struct Shared {
     pub(super) comparing: Mutex<()>,
     /// What was found running, until it is known whether it answers.
     pub(super) adoptions: TaskTracker,
+    /// What has ended and is not removed yet.
+    pub(super) orphans: Orphans,
     /// What happens to desktops.
     pub(super) events: Arc<Events>,
     /// What they use.
@@ -198,6 +201,7 @@ impl Manager {
             compared: watch::Sender::new(false),
             comparing: Mutex::default(),
             adoptions: TaskTracker::new(),
+            orphans: Orphans::default(),
             events: Arc::new(Events::new(closing.clone())),
             meter: Meter::default(),
             closing,
@@ -208,6 +212,7 @@ impl Manager {
             let handle = driver::spawn(Arc::clone(&shared), record, History::Proven);
             shared.write().insert(uid, handle);
         }
+        shared.load_orphans().await?;
         shared.load_access().await?;
         Ok(Self { shared })
     }
@@ -253,6 +258,9 @@ impl Manager {
                 Err(Refusal::Gone) if self.shared.ended.is_cancelled() => {
                     return Err(FailReason::ShuttingDown.into());
                 }
+                Err(Refusal::Gone) if self.is_served_by(&uid, &handle) => {
+                    return Err(FailReason::Internal.into());
+                }
                 // Forgotten while this request waited: whoever asks for the name now makes a new
                 // desktop of it. The driver has removed itself before it answers or drops.
                 Err(Refusal::Gone) => {}
@@ -294,14 +302,19 @@ impl Manager {
         ignored
     }
 
+    /// Whether the desktop's driver is still this one: then a request that it did not answer was lost in a panic.
+    fn is_served_by(&self, uid: &Uid, handle: &Handle) -> bool {
+        self.shared.get(uid).is_some_and(|now| now.is(handle))
+    }
+
     /// Whether what runs was compared with the engine since the service started: until then, that nothing of a desktop
     /// runs is not known but supposed.
     pub fn knows_what_runs(&self) -> bool {
         *self.shared.compared.borrow()
     }
 
-    /// Waits until what runs is known: before that, a start could take a running desktop of the
-    /// same name for a remainder, or get a stream key that another one still holds.
+    /// Waits until what runs is known: before that, a start could end a running desktop of the same name or get a stream
+    /// key that another one still holds, and a stop could find nothing to stop.
     async fn compared(&self) -> Result<(), DesktopError> {
         let mut compared = self.shared.compared.subscribe();
         let known = tokio::time::timeout(COMPARISON_BOUND, compared.wait_for(|known| *known));
@@ -404,10 +417,13 @@ impl Manager {
             .shared
             .get(uid)
             .ok_or_else(|| DesktopError::UnknownDesktop(uid.clone()))?;
+        // Or what runs of it would be adopted after all.
+        self.compared().await?;
         let (reply, answer) = oneshot::channel();
         handle.send(Message::Stop(mode, reply));
         match answer.await {
             Err(_) if self.shared.ended.is_cancelled() => Err(FailReason::ShuttingDown.into()),
+            Err(_) if self.is_served_by(uid, &handle) => Err(FailReason::Internal.into()),
             // A driver that is gone has stopped and forgotten its desktop.
             Ok(Ok(())) | Ok(Err(Refusal::Gone)) | Err(_) => Ok(()),
             Ok(Err(refusal)) => Err(error_of(refusal, uid, "")),

@@ -8,16 +8,31 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
+use super::Uid;
 use super::driver::{Find, Handle, Message};
 use super::failure::FailReason;
 use super::manager::Manager;
 use crate::engine::{EngineError, EngineEvent, Exit, Found, Instance, InstanceId};
+use crate::supervise::caught;
 
 /// How often everything is compared although no event asked for it.
 const PERIOD: Duration = Duration::from_secs(30);
 
+/// How long to wait before events are followed anew that have ended.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+
 /// Follows the engine's events and reconciles, for as long as it is polled.
 pub async fn watch(manager: Manager) {
+    loop {
+        // A panic is in the log already.
+        if caught(follow(&manager)).await.is_ok() {
+            tracing::error!("the engine's events have ended; they are followed anew");
+        }
+        tokio::time::sleep(RESTART_PAUSE).await;
+    }
+}
+
+async fn follow(manager: &Manager) {
     let mut events = manager.shared.engine.events();
     let mut clock = interval_at(Instant::now() + PERIOD, PERIOD);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -46,7 +61,8 @@ impl Manager {
     /// When the engine does not answer.
     pub async fn reconcile(&self) -> Result<(), EngineError> {
         let _turn = self.shared.comparing.lock().await;
-        let outcome = self.compare().await;
+        let compared = caught(self.compare()).await;
+        let outcome = compared.unwrap_or_else(|panic| Err(EngineError::Refused(panic.to_string())));
         match &outcome {
             Ok(()) => {
                 if self.shared.outage.swap(None).is_some() {
@@ -68,6 +84,7 @@ impl Manager {
         // may be missing in it for that reason alone.
         let ready = self.claims(|handle| handle.view().instance.is_some());
         let claimed_before = self.claims(|_| true);
+        let orphans = self.shared.orphans.all();
         let found = self.shared.engine.list().await?;
         // What is in the list and was started meanwhile is claimed by now, because a run is claimed
         // before its container is made; what was claimed before and is not any more has ended.
@@ -75,21 +92,29 @@ impl Manager {
         let running: HashSet<&InstanceId> = found
             .iter()
             .filter_map(|found| match found {
-                Found::Running(instance) => Some(&instance.id),
+                Found::Running(Instance { id, .. }) | Found::Unusable { id, .. } => Some(id),
                 Found::Remains(_) => None,
             })
             .collect();
         for id in ready.iter().filter(|id| !running.contains(id)) {
             self.ended(id, Exit::default());
         }
+        let found_ids: HashSet<&InstanceId> = found.iter().map(Found::id).collect();
+        for id in orphans.iter().filter(|id| !found_ids.contains(id)) {
+            self.shared.forget_orphan(id).await;
+        }
         for found in found {
             if claimed_before.contains(found.id()) || claimed_after.contains(found.id()) {
                 continue;
             }
             match found {
-                Found::Running(instance) => self.adopt(instance),
+                Found::Running(instance) if !self.shared.orphans.contains(&instance.id) => {
+                    self.adopt(instance);
+                }
+                Found::Running(Instance { id, uid, .. }) => self.remove_orphan(id, Some(&uid)),
+                Found::Unusable { id, uid } => self.remove_orphan(id, uid.as_ref()),
                 // It may be on its way to being removed by somebody else already.
-                Found::Remains(id) => self.remove_orphan(id, Duration::ZERO),
+                Found::Remains(id) => self.remove_orphan(id, None),
             }
         }
         Ok(())
@@ -101,7 +126,7 @@ impl Manager {
         let handle = self.shared.get(&instance.uid);
         let Some(handle) = handle.filter(|handle| handle.view().claimed.is_none()) else {
             // Its desktop is forgotten, or runs as another instance.
-            return self.remove_orphan(instance.id, self.shared.settings.timers.stop_grace);
+            return self.remove_orphan(instance.id, Some(&instance.uid));
         };
         match self
             .shared
@@ -133,12 +158,14 @@ impl Manager {
         tokio::spawn(async move { drop(manager.reconcile().await) });
     }
 
-    fn remove_orphan(&self, id: InstanceId, grace: Duration) {
-        let engine = Arc::clone(&self.shared.engine);
+    /// Removes an instance without a run; one that runs is asked to end first.
+    fn remove_orphan(&self, id: InstanceId, uid: Option<&Uid>) {
+        let grace = self.shared.stop_grace(uid);
+        let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
-            tracing::info!(instance = %id, "removing an instance that belongs to no desktop");
-            if let Err(error) = engine.stop(&id, grace).await {
-                tracing::warn!(instance = %id, %error, "it could not be removed");
+            tracing::info!(instance = %id, "removing an instance that belongs to no run");
+            if let Err(error) = shared.end(&id, grace).await {
+                tracing::warn!(instance = %id, %error, "it could not be removed; the next comparison tries again");
             }
         });
     }

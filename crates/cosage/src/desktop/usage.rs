@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Uid;
 use super::manager::{Manager, Shared};
 use crate::engine::{Engine, InstanceId, Usage};
+use crate::supervise::caught;
 
 /// How often listeners are told.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -55,7 +56,13 @@ impl Manager {
         let readings = meter.readings.subscribe();
         if !*measuring {
             *measuring = true;
-            tokio::spawn(measure(Arc::clone(&self.shared)));
+            let shared = Arc::clone(&self.shared);
+            tokio::spawn(async move {
+                // Somebody still listens.
+                while caught(measure(&shared)).await.is_err() {
+                    tokio::time::sleep(PERIOD).await;
+                }
+            });
         }
         Listener(readings)
     }
@@ -93,7 +100,7 @@ impl Meter {
     }
 }
 
-async fn measure(shared: Arc<Shared>) {
+async fn measure(shared: &Shared) {
     let meter = &shared.meter;
     let mut gauges = HashMap::new();
     let mut clock = interval(PERIOD);
@@ -101,7 +108,7 @@ async fn measure(shared: Arc<Shared>) {
     loop {
         tokio::select! {
             _ = clock.tick() => {
-                follow(&shared, &mut gauges);
+                follow(shared, &mut gauges);
                 meter.readings.send_replace(Arc::new(read(&gauges)));
             }
             () = meter.readings.closed() => {

@@ -40,9 +40,10 @@ use bollard::query_parameters::{
 };
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use tokio::sync::{Mutex, OnceCell, Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::client::{Client, ORDER_LIMIT, READ_LIMIT, is_not_found, limited, status};
+use self::client::{Client, ORDER_LIMIT, READ_LIMIT, is_not_found, limited};
 use self::files::Programs;
 pub use self::operator::Operator;
 use self::site::Site;
@@ -169,8 +170,41 @@ impl Docker {
         containers.pop().ok_or(EngineError::Gone)
     }
 
-    /// Removes a container; see [`Client::remove`].
-    async fn remove(&self, container: &str) -> Result<(), EngineError> {
+    async fn runs(&self, container: &str) -> Result<bool, EngineError> {
+        let docker = self.client.get()?;
+        match limited(READ_LIMIT, docker.inspect_container(container, None)).await {
+            Ok(container) => Ok(labels::exit(container.state.as_ref()).is_none()),
+            Err(error) if is_not_found(&error) => Ok(false),
+            Err(error) => Err(self.client.explain(error)),
+        }
+    }
+
+    /// Asks a container to end, kills it after `grace`, and removes it. One that does not run is removed at once.
+    async fn end(&self, container: &str, grace: Duration) -> Result<(), EngineError> {
+        if !grace.is_zero() {
+            let options = StopContainerOptionsBuilder::default()
+                .t(whole_seconds(grace))
+                .build();
+            let docker = self.client.get()?;
+            let asked = Instant::now();
+            let stopped = limited(
+                grace + STOP_SLACK,
+                docker.stop_container(container, Some(options)),
+            )
+            .await;
+            match stopped {
+                Ok(()) => {}
+                Err(error) if is_not_found(&error) => return Ok(()),
+                Err(error) => {
+                    let error = self.client.explain(error);
+                    // The removal kills it, so it has to have had its time.
+                    if asked.elapsed() < grace && self.runs(container).await? {
+                        return Err(error);
+                    }
+                    tracing::warn!(%error, "a container could not be stopped, and is removed");
+                }
+            }
+        }
         self.client.remove(container).await
     }
 
@@ -231,17 +265,20 @@ impl Docker {
         let (Some(id), Some(instance)) = (container.id, instance) else {
             return Ok(None);
         };
-        let remains = Found::Remains(InstanceId(instance.clone()));
+        let instance = InstanceId(instance.clone());
         if !matches!(container.state, Some(State::RUNNING | State::PAUSED)) {
-            return Ok(Some(remains));
+            return Ok(Some(Found::Remains(instance)));
         }
         let docker = self.client.get()?;
         match limited(READ_LIMIT, docker.inspect_container(&id, None)).await {
             Ok(container) => match labels::instance(&container, site) {
                 Ok(instance) => Ok(Some(Found::Running(instance))),
                 Err(reason) => {
-                    tracing::warn!(instance, reason, "a running container cannot be adopted");
-                    Ok(Some(remains))
+                    tracing::warn!(%instance, reason, "a running container cannot be used");
+                    Ok(Some(Found::Unusable {
+                        id: instance,
+                        uid: labels::uid(&container),
+                    }))
                 }
             },
             Err(error) if is_not_found(&error) => Ok(None),
@@ -288,6 +325,12 @@ impl Docker {
     }
 }
 
+/// As the engine counts: in whole seconds.
+fn whole_seconds(grace: Duration) -> i32 {
+    let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
+    i32::try_from(seconds).unwrap_or(i32::MAX)
+}
+
 #[async_trait]
 impl Engine for Docker {
     async fn start(
@@ -302,30 +345,7 @@ impl Engine for Docker {
 
     async fn stop(&self, instance: &InstanceId, grace: Duration) -> Result<(), EngineError> {
         for container in self.containers_of(instance).await? {
-            if !grace.is_zero() {
-                // The engine counts in whole seconds.
-                let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
-                let options = StopContainerOptionsBuilder::default()
-                    .t(i32::try_from(seconds).unwrap_or(i32::MAX))
-                    .build();
-                let docker = self.client.get()?;
-                let stopped = limited(
-                    Duration::from_secs(seconds) + STOP_SLACK,
-                    docker.stop_container(&container, Some(options)),
-                )
-                .await;
-                if let Err(error) = stopped {
-                    let answered = status(&error).is_some();
-                    match self.client.explain(error) {
-                        // The engine was not asked, or was not done: it may still end politely.
-                        error if !answered => return Err(error),
-                        error @ EngineError::Unavailable(_) => return Err(error),
-                        // Whatever kept it from ending politely, the removal kills it.
-                        error => tracing::debug!(%instance, %error, "not stopped politely"),
-                    }
-                }
-            }
-            self.remove(&container).await?;
+            self.end(&container, grace).await?;
         }
         Ok(())
     }

@@ -74,6 +74,25 @@ pub enum Power {
     Down,
 }
 
+/// What an engine is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Call {
+    /// [`Engine::start`], before anything is started.
+    Start,
+    /// [`Engine::start`], when the instance runs.
+    Started,
+    /// [`Engine::stop`]
+    Stop,
+    /// [`Engine::list`]
+    List,
+    /// [`Engine::delete_home`]
+    DeleteHome,
+    /// [`Engine::events`]
+    Events,
+    /// [`Engine::usage`]
+    Usage,
+}
+
 struct Shared {
     state: Mutex<State>,
     events: broadcast::Sender<EngineEvent>,
@@ -84,6 +103,10 @@ struct Shared {
 #[derive(Default)]
 struct State {
     power: Power,
+    /// The next of each panics.
+    panics: BTreeSet<Call>,
+    /// Goes away when it has carried out the next start.
+    leaves_after_start: bool,
     instances: BTreeMap<InstanceId, Record>,
     homes: BTreeMap<Uid, FakeHome>,
     missing_images: BTreeSet<String>,
@@ -110,6 +133,8 @@ struct Record {
     environment: Environment,
     logs: String,
     life: Life,
+    /// Whether it cannot be adopted.
+    unusable: bool,
 }
 
 /// Counts as one for as long as it is held.
@@ -212,8 +237,11 @@ impl Fake {
             started_at: Timestamp::now(),
             own_timeout: own_timeout(variables()),
         };
+        let earlier = self.shared.lock().in_the_way(&container.name, &spec.uid)?;
+        for instance in earlier {
+            self.stop(&instance, container.stop_grace).await?;
+        }
         let mut state = self.shared.lock();
-        state.make_way(&container.name, &spec.uid)?;
         if container.home.is_some() {
             state
                 .homes
@@ -228,6 +256,7 @@ impl Fake {
                 environment: container.environment.clone(),
                 logs: String::new(),
                 life: Life::Running { _servers: servers },
+                unusable: false,
             },
         );
         Ok(instance)
@@ -247,6 +276,7 @@ impl Engine for Fake {
                 "this engine runs containers, and nothing else".to_owned(),
             ));
         };
+        self.shared.panic_in(Call::Start);
         let delay = {
             let mut state = self.shared.up()?;
             state.starts += 1;
@@ -274,10 +304,17 @@ impl Engine for Fake {
             return Err(EngineError::Cancelled);
         }
         on_step(StartStep::Starting);
-        self.launch(spec, container).await
+        let instance = self.launch(spec, container).await?;
+        self.shared.panic_in(Call::Started);
+        if std::mem::take(&mut self.shared.lock().leaves_after_start) {
+            self.control().set_power(Power::Down);
+        }
+        drop(self.shared.up()?);
+        Ok(instance)
     }
 
     async fn stop(&self, instance: &InstanceId, grace: Duration) -> Result<(), EngineError> {
+        self.shared.panic_in(Call::Stop);
         let (delay, exit) = {
             let state = self.shared.up()?;
             if let Some(error) = &state.stop_error {
@@ -298,8 +335,13 @@ impl Engine for Fake {
     }
 
     async fn list(&self) -> Result<Vec<Found>, EngineError> {
+        self.shared.panic_in(Call::List);
         let mut state = self.shared.up()?;
         let found = state.instances.values().map(|record| match record.life {
+            Life::Running { .. } if record.unusable => Found::Unusable {
+                id: record.instance.id.clone(),
+                uid: Some(record.instance.uid.clone()),
+            },
             Life::Running { .. } => Found::Running(record.instance.clone()),
             Life::Ended(_) => Found::Remains(record.instance.id.clone()),
         });
@@ -336,6 +378,7 @@ impl Engine for Fake {
     }
 
     fn usage<'a>(&'a self, instance: &'a InstanceId) -> BoxStream<'a, Usage> {
+        self.shared.panic_in(Call::Usage);
         let measurement = Measurement::begin(&self.shared);
         stream::unfold(measurement, async |measurement| {
             tokio::time::sleep(MEASUREMENT).await;
@@ -355,6 +398,7 @@ impl Engine for Fake {
     }
 
     async fn delete_home(&self, uid: &Uid) -> Result<(), EngineError> {
+        self.shared.panic_in(Call::DeleteHome);
         self.shared.up()?.homes.remove(uid);
         Ok(())
     }
@@ -368,6 +412,7 @@ impl Engine for Fake {
     }
 
     fn events(&self) -> BoxStream<'static, EngineEvent> {
+        self.shared.panic_in(Call::Events);
         // Subscribed under the lock: whatever changes after this call is seen.
         let state = self.shared.lock();
         let receiver = self.shared.events.subscribe();
@@ -396,6 +441,16 @@ impl Control {
             Power::Up => EngineEvent::Connected,
             Power::Down => EngineEvent::Disconnected("it was switched off".to_owned()),
         });
+    }
+
+    /// Lets the engine go away when it has carried out the next start, which is not told of that.
+    pub fn leave_after_start(&self) {
+        self.shared.lock().leaves_after_start = true;
+    }
+
+    /// Lets the next call of this kind panic.
+    pub fn panic_once(&self, call: Call) {
+        self.shared.lock().panics.insert(call);
     }
 
     /// How long every start takes from now on.
@@ -478,6 +533,13 @@ impl Control {
         self.shared.lock().ends_once_listed = Some((instance.clone(), exit));
     }
 
+    /// Lets an instance run on that cannot be adopted any more.
+    pub fn make_unusable(&self, instance: &InstanceId) {
+        if let Some(record) = self.shared.lock().instances.get_mut(instance) {
+            record.unusable = true;
+        }
+    }
+
     /// Removes an instance as if somebody had done so past the service.
     pub fn remove(&self, instance: &InstanceId) {
         let mut state = self.shared.lock();
@@ -553,6 +615,11 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn panic_in(&self, call: Call) {
+        let panics = self.lock().panics.remove(&call);
+        assert!(!panics, "{call:?} panics, as was asked for");
+    }
+
     fn up(&self) -> Result<MutexGuard<'_, State>, EngineError> {
         let state = self.lock();
         match state.power {
@@ -597,8 +664,8 @@ impl Drop for Measurement {
 }
 
 impl State {
-    /// Removes what has the name and is left of an earlier run.
-    fn make_way(&mut self, name: &str, uid: &Uid) -> Result<(), EngineError> {
+    /// The desktop's earlier runs, and what is left of others, that have its container's name.
+    fn in_the_way(&self, name: &str, uid: &Uid) -> Result<Vec<InstanceId>, EngineError> {
         let in_the_way = |record: &Record| {
             record.name == name
                 && record.instance.uid != *uid
@@ -609,8 +676,8 @@ impl State {
                 name: name.to_owned(),
             });
         }
-        self.instances.retain(|_, record| record.name != name);
-        Ok(())
+        let named = self.instances.values().filter(|record| record.name == name);
+        Ok(named.map(|record| record.instance.id.clone()).collect())
     }
 }
 

@@ -28,6 +28,7 @@ use super::ending::Ending;
 use super::frame::{self, SERVER_HEADER_MAX_LEN};
 use crate::desktop::lease::Lease;
 use crate::engine::{InstanceId, VncPassword};
+use crate::supervise::caught;
 
 pub(super) use self::listener::{Listener, keep_short};
 
@@ -114,7 +115,8 @@ impl Feed {
         tasks.spawn(async move {
             let feeding = feed_from(address, password.as_ref(), &progress, &clusters);
             // Nobody is there to be told when the last listener has left.
-            if let Some(over) = end.run_until_cancelled(feeding).await {
+            if let Some(over) = end.run_until_cancelled(caught(feeding)).await {
+                let over = over.unwrap_or_else(|panic| Over::Failed(panic.to_string()));
                 progress.send_replace(Progress::Over(over));
             }
         });

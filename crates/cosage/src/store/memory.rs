@@ -1,6 +1,6 @@
 //! Records that end with the process: for tests and measurements.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use super::{Store, StoreError};
 use crate::desktop::access::{Share, Takeover};
 use crate::desktop::{DesktopRecord, Uid};
+use crate::engine::InstanceId;
 
 /// A store in memory.
 #[derive(Debug)]
@@ -19,6 +20,7 @@ pub struct MemoryStore {
 #[derive(Debug, Default)]
 struct Kept {
     records: BTreeMap<Uid, DesktopRecord>,
+    orphans: BTreeSet<InstanceId>,
     shares: BTreeMap<String, Share>,
     takeovers: BTreeMap<Uid, Takeover>,
 }
@@ -77,6 +79,20 @@ impl Store for MemoryStore {
         kept.records.remove(uid);
         kept.shares.retain(|_, share| share.uid != *uid);
         kept.takeovers.remove(uid);
+        Ok(())
+    }
+
+    async fn load_orphans(&self) -> Result<Vec<InstanceId>, StoreError> {
+        Ok(self.kept().orphans.iter().cloned().collect())
+    }
+
+    async fn put_orphan(&self, instance: &InstanceId) -> Result<(), StoreError> {
+        self.kept().orphans.insert(instance.clone());
+        Ok(())
+    }
+
+    async fn delete_orphan(&self, instance: &InstanceId) -> Result<(), StoreError> {
+        self.kept().orphans.remove(instance);
         Ok(())
     }
 

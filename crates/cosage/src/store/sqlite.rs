@@ -20,6 +20,7 @@ use sqlx::{Error, Row};
 use super::{Store, StoreError};
 use crate::desktop::access::{Share, Takeover};
 use crate::desktop::{DesktopRecord, Uid};
+use crate::engine::InstanceId;
 
 mod access;
 
@@ -127,6 +128,32 @@ impl Store for SqliteStore {
         // Its shares and its role go with it (ON DELETE CASCADE).
         sqlx::query("DELETE FROM desktops WHERE uid = ?")
             .bind(uid.as_str())
+            .execute(&self.pool)
+            .await
+            .map_err(|error| self.explain(&error))?;
+        Ok(())
+    }
+
+    async fn load_orphans(&self) -> Result<Vec<InstanceId>, StoreError> {
+        let orphans: Vec<String> = sqlx::query_scalar("SELECT instance FROM orphans")
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.explain(&error))?;
+        Ok(orphans.into_iter().map(InstanceId).collect())
+    }
+
+    async fn put_orphan(&self, instance: &InstanceId) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO orphans (instance) VALUES (?) ON CONFLICT DO NOTHING")
+            .bind(&instance.0)
+            .execute(&self.pool)
+            .await
+            .map_err(|error| self.explain(&error))?;
+        Ok(())
+    }
+
+    async fn delete_orphan(&self, instance: &InstanceId) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM orphans WHERE instance = ?")
+            .bind(&instance.0)
             .execute(&self.pool)
             .await
             .map_err(|error| self.explain(&error))?;

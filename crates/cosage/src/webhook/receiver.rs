@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Address, Encode, Signer};
 use crate::delivery::{self, ENDING_PAUSE, Refusal, pause, pause_after};
 use crate::desktop::events::{Heard, Kind, Listener};
+use crate::supervise::{caught, caught_at_once};
 
 /// How long one event is tried for. A receiver that chokes on one gets the next ones after that time.
 const DELIVERY_BOUND: Duration = Duration::from_secs(3600);
@@ -80,7 +81,8 @@ impl Receiver {
             };
             let body = match &heard {
                 Heard::Event(event) if !self.kinds.contains(&event.kind) => continue,
-                Heard::Event(event) => encode(event),
+                // One that cannot be encoded counts as missed.
+                Heard::Event(event) => caught_at_once(|| encode(event)).unwrap_or(None),
                 Heard::Missed => None,
             };
             // As `GET /api/events` numbers them.
@@ -109,7 +111,8 @@ impl Receiver {
         let begun = Instant::now();
         let mut failures = 0;
         loop {
-            match self.post.post(message).await {
+            let posted = caught(self.post.post(message)).await;
+            match posted.unwrap_or_else(|panic| Err(Refusal::Never(panic.to_string()))) {
                 Ok(()) => {
                     if failures > 0 {
                         tracing::info!(webhook, server, id, failures, "an event is taken at last");

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use cosage::desktop::{Environment, Uid};
 use cosage::engine::docker::{Docker, DockerSettings, Reach};
+use cosage::engine::remote::WithRemotes;
 use cosage::engine::{
     ContainerSpec, Engine, InstanceId, LaunchSpec, Limits, Presence, Protocol, PullPolicy, Sandbox,
     StreamSpec, VncPassword,
@@ -151,6 +153,7 @@ impl DockerFixture {
             },
             sandbox: Sandbox::UserNamespaces,
             home: Some("/home/desktop".to_owned()),
+            stop_grace: Duration::from_secs(5),
             extra_hosts: vec!["host.docker.internal:host-gateway".to_owned()],
             gpu: true,
         }
@@ -180,7 +183,9 @@ impl DockerFixture {
 #[async_trait]
 impl Fixture for DockerFixture {
     fn engine(&self) -> Arc<dyn Engine> {
-        Arc::new(self.connect(self.settings()))
+        // As the service has its engine.
+        let docker = Arc::new(self.connect(self.settings()));
+        Arc::new(WithRemotes::new(docker, Vec::new()))
     }
 
     fn desktop(&self, uid: &Uid) -> LaunchSpec {

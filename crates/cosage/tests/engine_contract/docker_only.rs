@@ -17,7 +17,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::docker::{DockerFixture, TINY, docker, fixture, succeeds};
-use super::{Fixture, container, container_mut, eventually, look, run, start};
+use super::{Fixture, KILLED, container, container_mut, eventually, look, run, start};
 
 macro_rules! docker_tests {
     ($($test:ident,)*) => {
@@ -38,6 +38,7 @@ docker_tests! {
     a_desktop_is_confined,
     a_published_port_is_on_loopback_only,
     files_stay_and_anonymous_volumes_go,
+    an_instance_that_cannot_be_reached_runs_on_until_it_is_asked_to_end,
     an_end_for_want_of_memory_is_told,
     an_app_that_ends_at_once_leaves_its_last_words,
     an_app_that_saves_when_it_is_stopped_has_its_grace,
@@ -183,6 +184,32 @@ async fn files_stay_and_anonymous_volumes_go(subject: Arc<DockerFixture>) {
         assert!(!succeeds(&["volume", "inspect", anonymous]).await);
         assert!(subject.has_home(&uid).await);
     }
+}
+
+async fn an_instance_that_cannot_be_reached_runs_on_until_it_is_asked_to_end(
+    subject: Arc<DockerFixture>,
+) {
+    let uid = Uid::random();
+    let instance = start(&*subject.engine(), &subject.desktop(&uid)).await;
+    look(&instance).await;
+    // It was started without a published port.
+    let after = subject.connect(DockerSettings {
+        reach: Reach::Published,
+        ..subject.settings()
+    });
+    let mut events = after.events();
+    assert_eq!(events.next().await, Some(EngineEvent::Connected));
+    let id = instance.id.clone();
+    let uid = Some(uid);
+    assert_eq!(after.list().await, Ok(vec![Found::Unusable { id, uid }]));
+    assert_eq!(after.exit(&instance.id).await, Ok(None));
+    let grace = Duration::from_secs(10);
+    assert_eq!(after.stop(&instance.id, grace).await, Ok(()));
+    let Some(EngineEvent::Exited(ended, exit)) = events.next().await else {
+        panic!("it did not end");
+    };
+    assert_eq!(ended, instance.id);
+    assert_ne!(exit.code, Some(KILLED), "it was killed");
 }
 
 async fn an_end_for_want_of_memory_is_told(subject: Arc<DockerFixture>) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cosage::desktop::{Environment, Uid};
 use cosage::engine::fake::{COLOUR, Control, Fake, HEIGHT, Power, WIDTH};
+use cosage::engine::remote::WithRemotes;
 use cosage::engine::{
     ContainerSpec, Engine, EngineError, EngineEvent, Exit, InstanceId, LaunchSpec, Limits,
     Presence, Protocol, PullPolicy, Sandbox, StartStep, StreamSpec, VncPassword,
@@ -23,13 +24,24 @@ use super::{Fixture, Subject, launch, start};
 struct FakeFixture {
     engine: Fake,
     control: Control,
+    with_remotes: bool,
 }
 
 pub(super) fn fixture() -> Subject {
+    fixture_of(false)
+}
+
+/// As the service has its engine.
+pub(super) fn fixture_with_remotes() -> Subject {
+    fixture_of(true)
+}
+
+fn fixture_of(with_remotes: bool) -> Subject {
     let engine = Fake::new();
     Arc::new(FakeFixture {
         control: engine.control(),
         engine,
+        with_remotes,
     })
 }
 
@@ -58,6 +70,7 @@ fn spec(uid: &Uid, protocol: Protocol) -> LaunchSpec {
             },
             sandbox: Sandbox::EngineDefault,
             home: Some("/home/desktop".to_owned()),
+            stop_grace: Duration::from_secs(5),
             extra_hosts: Vec::new(),
             gpu: false,
         },
@@ -67,7 +80,12 @@ fn spec(uid: &Uid, protocol: Protocol) -> LaunchSpec {
 #[async_trait]
 impl Fixture for FakeFixture {
     fn engine(&self) -> Arc<dyn Engine> {
-        Arc::new(self.engine.clone())
+        let engine = Arc::new(self.engine.clone());
+        if self.with_remotes {
+            Arc::new(WithRemotes::new(engine, Vec::new()))
+        } else {
+            engine
+        }
     }
 
     fn desktop(&self, uid: &Uid) -> LaunchSpec {

@@ -1,5 +1,5 @@
-//! What every engine is held to: one list of tests, run on the fake engine and on Docker, and
-//! beside it what only Docker can get wrong.
+//! What every engine is held to: one list of tests, run on the fake engine, alone and with remote desktops beside it, and on
+//! Docker as the service has it; and what only Docker can get wrong.
 //!
 //! The tests on Docker are skipped, and say so, where no engine answers; with
 //! `COSAGE_REQUIRE_DOCKER` set they fail instead. They need the image `cosage/tiny:latest`.
@@ -49,6 +49,9 @@ use self::files::{
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The exit code of a process that was killed: 128 and the number of the signal.
+const KILLED: i64 = 137;
 
 /// An engine that is tested, and what has to be done to it from outside.
 #[async_trait]
@@ -107,6 +110,14 @@ macro_rules! contract {
             })*
         }
 
+        mod on_fake_with_remotes {
+            $(#[tokio::test]
+            async fn $test() {
+                let fixture = crate::fake::fixture_with_remotes();
+                crate::run(fixture.clone(), crate::$test(fixture)).await;
+            })*
+        }
+
         mod on_docker {
             $(#[tokio::test]
             async fn $test() {
@@ -125,6 +136,7 @@ contract! {
     a_missing_image_is_said_with_what_to_do,
     a_foreign_name_is_left_alone,
     what_is_left_of_an_earlier_run_is_replaced,
+    an_earlier_run_is_asked_to_end_before_the_next_begins,
     a_restarted_service_finds_the_same_instance,
     an_end_is_reported_with_its_code,
     logs_are_the_last_lines,
@@ -270,11 +282,24 @@ async fn what_is_left_of_an_earlier_run_is_replaced(subject: Subject) {
     subject.end(&first.id).await;
     eventually(async || engine.list().await == Ok(vec![Found::Remains(first.id.clone())])).await;
 
-    // In the way of the second is what does not run any more, of the third what still runs.
-    for _ in 0..2 {
-        let next = start(&*engine, &subject.writer(&uid, 0)).await;
-        assert_eq!(engine.list().await, Ok(vec![Found::Running(next)]));
-    }
+    let next = start(&*engine, &subject.writer(&uid, 0)).await;
+    assert_eq!(engine.list().await, Ok(vec![Found::Running(next)]));
+}
+
+async fn an_earlier_run_is_asked_to_end_before_the_next_begins(subject: Subject) {
+    let engine = subject.engine();
+    let uid = Uid::random();
+    let first = start(&*engine, &subject.desktop(&uid)).await;
+    look(&first).await;
+    let mut events = engine.events();
+    assert_eq!(events.next().await, Some(EngineEvent::Connected));
+    let next = start(&*engine, &subject.desktop(&uid)).await;
+    assert_eq!(engine.list().await, Ok(vec![Found::Running(next)]));
+    let Some(EngineEvent::Exited(ended, exit)) = events.next().await else {
+        panic!("the first one did not end");
+    };
+    assert_eq!(ended, first.id);
+    assert_ne!(exit.code, Some(KILLED), "it was killed");
 }
 
 async fn a_restarted_service_finds_the_same_instance(subject: Subject) {

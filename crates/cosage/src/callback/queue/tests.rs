@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 use tokio::time::sleep;
@@ -12,6 +13,7 @@ struct Recorder {
     heard: Arc<Mutex<Vec<(Instant, String, Value)>>>,
     answers: Arc<Mutex<VecDeque<Refusal>>>,
     takes: Duration,
+    panics: Arc<AtomicBool>,
 }
 
 #[async_trait]
@@ -21,6 +23,7 @@ impl Destination for Recorder {
         let heard = (Instant::now(), uid.to_string(), report);
         self.heard.lock().unwrap().push(heard);
         sleep(self.takes).await;
+        assert!(!self.panics.swap(false, Ordering::Relaxed), "as asked for");
         match self.answers.lock().unwrap().pop_front() {
             Some(refusal) => Err(refusal),
             None => Ok(()),
@@ -296,4 +299,19 @@ async fn a_thousand_desktops_together_stay_below_the_limit_of_calls() {
     }
     let newest = heard.iter().find(|(_, uid, _)| uid == "d999").unwrap();
     assert_eq!(newest.2, json!({"k": "new"}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_costs_one_report_and_the_next_is_delivered() {
+    let recorder = Recorder::default();
+    recorder.panics.store(true, Ordering::Relaxed);
+    let queue = queue_of(&recorder);
+    take(&queue, "a", &json!({"state.urls": 1})).unwrap();
+    settled(&queue).await;
+    assert_eq!((queue.len(), queue.inner.waiting().bytes), (0, 0));
+    queue.inner.deliveries.reopen();
+    take(&queue, "a", &json!({"state.urls": 2})).unwrap();
+    settled(&queue).await;
+    let expected = [1, 2].map(|urls| ("a".to_owned(), json!({"state.urls": urls})));
+    assert_eq!(recorder.heard(), expected);
 }

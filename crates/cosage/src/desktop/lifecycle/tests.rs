@@ -595,6 +595,7 @@ enum Op {
     StopEnds,
     StopDelayed,
     ForgetEnds { succeeds: bool },
+    Fail,
     Pass(u64),
     Stray(u64),
 }
@@ -620,6 +621,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => Just(Op::StopEnds),
         1 => Just(Op::StopDelayed),
         2 => any::<bool>().prop_map(|succeeds| Op::ForgetEnds { succeeds }),
+        1 => Just(Op::Fail),
         4 => (0_u64..40).prop_map(Op::Pass),
         1 => (0_u64..6).prop_map(Op::Stray),
     ]
@@ -815,6 +817,14 @@ impl World {
                     let result = if succeeds { Ok(()) } else { Err(refused()) };
                     self.step(Event::Forgotten(result));
                 }
+            }
+            Op::Fail => {
+                // The driver answers everybody and ends what runs.
+                self.machine.fail(refused());
+                self.open.clear();
+                self.alive.clear();
+                self.forgetting = false;
+                self.key_held = false;
             }
             Op::Pass(seconds) => {
                 self.now += Duration::from_secs(seconds);

@@ -381,7 +381,7 @@ impl Docker {
         ];
         for container in self.containers(&labels).await? {
             if let (Some(_), Some(id)) = (mark_of(&container), &container.id) {
-                self.remove(id).await?;
+                self.client.remove(id).await?;
             }
         }
         Ok(gate)

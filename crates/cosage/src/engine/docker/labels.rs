@@ -12,7 +12,7 @@ use super::super::{
     ContainerSpec, Endpoint, Exit, Instance, InstanceId, LaunchSpec, StreamSpec, VncPassword,
 };
 use super::site::{Route, Site};
-use crate::desktop::StreamKey;
+use crate::desktop::{StreamKey, Uid};
 
 pub(super) const OWNER: &str = "cosage.owner";
 pub(super) const UID: &str = "cosage.uid";
@@ -105,6 +105,12 @@ pub(super) fn instance(
         started_at: started_at(container).ok_or("when it was started cannot be read")?,
         own_timeout: own_timeout(variables()),
     })
+}
+
+/// The desktop that a container was made for.
+pub(super) fn uid(container: &ContainerInspectResponse) -> Option<Uid> {
+    let labels = container.config.as_ref()?.labels.as_ref()?;
+    labels.get(UID)?.parse().ok()
 }
 
 /// When a container was started last.

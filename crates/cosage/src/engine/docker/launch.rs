@@ -21,7 +21,7 @@ use super::client::{
     BAD_REQUEST, CONFLICT, NOT_FOUND, ORDER_LIMIT, READ_LIMIT, is_not_found, limited, status,
 };
 use super::site::{Route, Site};
-use super::{Docker, labels};
+use super::{Docker, labels, whole_seconds};
 
 /// How many lines of an instance that ended at once go into the error.
 const LAST_LINES: usize = 50;
@@ -46,7 +46,7 @@ enum Home {
 
 /// What was in the way of a name.
 enum Way {
-    /// What was left of an earlier run, and is removed.
+    /// An earlier run of the same desktop, or what was left of one: it is removed.
     Cleared,
     /// Nothing that could be seen: it has just gone, or the engine has given the name away and is still making the container, as
     /// for a service that was killed meanwhile.
@@ -249,7 +249,7 @@ impl Docker {
             .await
     }
 
-    /// Removes the container that has the name, if it is what is left of an earlier run of ours.
+    /// Removes the container that has the name, if it is of an earlier run of ours. One that still runs is asked to end.
     async fn make_way(
         &self,
         spec: &LaunchSpec,
@@ -274,9 +274,11 @@ impl Docker {
                 tracing::info!(
                     container = container.name,
                     running,
-                    "removing what is left of an earlier run"
+                    "removing the container of an earlier run"
                 );
-                self.remove(&id).await.map(|()| Way::Cleared)
+                self.end(&id, container.stop_grace)
+                    .await
+                    .map(|()| Way::Cleared)
             }
             _ => Err(EngineError::NameTaken {
                 name: container.name.clone(),
@@ -288,7 +290,7 @@ impl Docker {
     async fn clean_up(&self, spec: &LaunchSpec, container: &ContainerSpec, home: Home) {
         let cleaned = async {
             for id in self.containers_of(&spec.instance).await? {
-                self.remove(&id).await?;
+                self.end(&id, container.stop_grace).await?;
             }
             match home {
                 Home::New => self.delete_homes(&spec.uid, Some(&container.name)).await,
@@ -334,6 +336,8 @@ impl Docker {
             env: Some(environment),
             labels: Some(labels),
             exposed_ports: Some(ports.clone()),
+            // For whoever else ends it, such as the engine that ends itself.
+            stop_timeout: Some(whole_seconds(container.stop_grace).into()),
             host_config: Some(self.host_config(spec, container, site, &ports)),
             ..ContainerCreateBody::default()
         })
