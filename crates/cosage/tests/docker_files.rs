@@ -25,7 +25,9 @@ async fn put(service: &Service, at: &str, body: impl Into<Body>) -> Reply {
 /// Begins an upload of which the end never comes.
 async fn begin(service: &Service, at: &str, part: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(service.address).await.unwrap();
-    let head = format!("PUT /api/vm/{at} HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n");
+    let head = format!(
+        "PUT /api/vm/{at} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000000\r\n\r\n"
+    );
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(part).await.unwrap();
     stream

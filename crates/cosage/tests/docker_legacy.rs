@@ -127,7 +127,7 @@ async fn an_old_image_runs_unchanged() {
         inside(&format!(
             r#"url={url}
             exec 3<> /dev/tcp/host.docker.internal/{port}
-            printf 'POST /%s HTTP/1.1\r\nHost: host\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}' "${{url#*//*/}}" >&3
+            printf 'POST /%s HTTP/1.1\r\nHost: host.docker.internal:{port}\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}' "${{url#*//*/}}" >&3
             head --lines 1 <&3"#
         ))
     };

@@ -326,7 +326,7 @@ async fn what_cannot_be_is_refused_with_its_reason() {
     // The client of the other calls would resolve it by itself.
     let upwards = exchange(
         &service,
-        "GET /api/vm/a/files/../../b HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /api/vm/a/files/../../b HTTP/1.1\r\nHost: localhost\r\n\r\n",
     )
     .await;
     assert!(
@@ -391,7 +391,9 @@ async fn announce(service: &Running, len: u64) -> String {
 }
 
 fn announcement(name: &str, len: u64) -> String {
-    format!("PUT /api/vm/a/files/{name} HTTP/1.1\r\nHost: a\r\nContent-Length: {len}\r\n\r\n")
+    format!(
+        "PUT /api/vm/a/files/{name} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len}\r\n\r\n"
+    )
 }
 
 /// The error that is answered to `request`.

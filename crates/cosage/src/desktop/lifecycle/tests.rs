@@ -821,6 +821,7 @@ impl World {
             Op::Fail => {
                 // The driver answers everybody and ends what runs.
                 self.machine.fail(refused());
+                self.twin.fail(refused());
                 self.open.clear();
                 self.alive.clear();
                 self.forgetting = false;
