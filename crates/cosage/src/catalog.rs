@@ -17,11 +17,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rfb::client::AREA_MAX;
 use serde::Serialize;
 
 use crate::engine::{Limits, PullPolicy, Sandbox, StreamSpec};
-use crate::text::{did_you_mean, excerpt, nearest};
+use crate::text::{SCREEN_AREA_MAX, did_you_mean, excerpt, nearest};
 
 pub use environment::{ENVIRONMENT_MAX_BYTES, EnvironmentError, EnvironmentProblem, Undeclared};
 pub use handle::{CatalogHandle, CatalogLoadError, CatalogSource};
@@ -66,12 +65,14 @@ impl App {
     pub fn area_max(&self) -> u32 {
         let carried = match (&self.max_size, &self.source) {
             (Some((width, height)), _) => u32::from(*width) * u32::from(*height),
-            (None, Source::Container(source)) => source.limits.memory.map_or(AREA_MAX, |memory| {
-                u32::try_from(memory / MEMORY_PER_PIXEL).unwrap_or(AREA_MAX)
-            }),
-            (None, Source::Remote { .. }) => AREA_MAX,
+            (None, Source::Container(source)) => {
+                source.limits.memory.map_or(SCREEN_AREA_MAX, |memory| {
+                    u32::try_from(memory / MEMORY_PER_PIXEL).unwrap_or(SCREEN_AREA_MAX)
+                })
+            }
+            (None, Source::Remote { .. }) => SCREEN_AREA_MAX,
         };
-        carried.min(AREA_MAX)
+        carried.min(SCREEN_AREA_MAX)
     }
 
     /// Whether its desktops have a volume that outlives their containers.

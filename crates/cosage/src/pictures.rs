@@ -33,6 +33,12 @@ use crate::desktop::camera::{Camera, Occasion};
 use crate::desktop::lease::{Lease, Release};
 use crate::engine::InstanceId;
 use crate::gateway::{Gateway, Unreachable};
+use crate::text::{SCREEN_AREA_MAX, SCREEN_SIDE_MAX};
+
+// What a screen may have, so that a picture can be taken of it.
+const _: () = assert!(
+    SCREEN_SIDE_MAX == rfb::client::DIMENSION_MAX && SCREEN_AREA_MAX == rfb::client::AREA_MAX
+);
 
 /// The width of pictures that are kept, in pixels at most.
 pub const KEPT_WIDTH: u32 = 640;

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use rfb::client::{AREA_MAX, DIMENSION_MAX};
+/// The widest and highest screen of a desktop, in pixels: what pictures can be taken of (`pictures.rs`).
+pub const SCREEN_SIDE_MAX: u16 = 16_384;
+
+/// The most pixels of a screen, for the same reason.
+pub const SCREEN_AREA_MAX: u32 = 8192 * 4320;
 
 /// The longest span of time a setting can have: ten years. Everything below fits every clock and
 /// counter that it is handed on to.
@@ -62,12 +66,12 @@ pub fn parse_screen_size(text: &str) -> Result<(u16, u16), Malformed> {
     let side = |digits: &str| {
         let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
         let side = digits.parse::<u16>().ok().filter(|_| plain)?;
-        (1..=DIMENSION_MAX).contains(&side).then_some(side)
+        (1..=SCREEN_SIDE_MAX).contains(&side).then_some(side)
     };
     let size = text
         .split_once('x')
         .and_then(|(width, height)| Some((side(width)?, side(height)?)))
-        .filter(|(width, height)| u32::from(*width) * u32::from(*height) <= AREA_MAX);
+        .filter(|(width, height)| u32::from(*width) * u32::from(*height) <= SCREEN_AREA_MAX);
     size.ok_or_else(|| {
         Malformed(format!(
             "'{}' is not the size of a screen; write width and height in pixels, such as \"3840x2160\", with at most 16384 \

@@ -28,6 +28,7 @@ use super::view::{Phase, Progress, View};
 use super::{DesktopRecord, StreamKey};
 use crate::catalog::{App, Timers};
 use crate::engine::{Endpoint, Exit, Instance, InstanceId, Presence};
+use crate::text::SCREEN_AREA_MAX;
 
 /// What a driver is told.
 pub(super) enum Message {
@@ -690,7 +691,7 @@ impl Driver {
         };
         let endpoint: Endpoint = endpoint.clone();
         let app = self.shared.app(&self.record.app);
-        let area_max = app.map_or(rfb::client::AREA_MAX, |app| app.area_max());
+        let area_max = app.map_or(SCREEN_AREA_MAX, |app| app.area_max());
         let lease = Lease::new(Arc::clone(instance), endpoint, ended, release);
         Ok(lease.within(area_max))
     }

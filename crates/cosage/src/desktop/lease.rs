@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use rfb::client::AREA_MAX;
 use tokio::sync::watch;
 
 use super::rights::Standing;
 use crate::engine::{Endpoint, Instance};
+use crate::text::SCREEN_AREA_MAX;
 
 /// Why a desktop ends under those who are connected to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Lease {
             endpoint,
             ended,
             standing: Arc::default(),
-            area_max: AREA_MAX,
+            area_max: SCREEN_AREA_MAX,
             successor: None,
             _release: release,
             _leave: Release::nothing(),
