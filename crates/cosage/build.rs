@@ -35,8 +35,11 @@ fn build_files() -> Result<(), Box<dyn Error>> {
         );
     }
     let target = env::var("TARGET")?;
-    // A directory of its own, because the build that runs this holds the lock of the usual one.
-    let output = PathBuf::from(env::var("OUT_DIR")?).join("files");
+    // A directory of its own, because the build that runs this holds the lock of the usual one. It lies beside those of
+    // the profiles (OUT_DIR is <profile>/build/<package>/out), which all want the same program: the first one builds it.
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let profiles = out.ancestors().nth(4).ok_or("OUT_DIR is too short")?;
+    let output = profiles.join("cosage-files");
     let status = Command::new(env::var("CARGO")?)
         .args(["build", "--package", "files", "--bin", "cosage-files"])
         .args(["--release", "--locked", "--quiet", "--target", &target])

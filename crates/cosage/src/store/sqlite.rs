@@ -1,7 +1,7 @@
 //! Records in an SQLite database in the data directory.
 //!
-//! Queries are checked by the tests and not by sqlx's macros, which would need a database to
-//! compile.
+//! Tests check the queries. The macros of sqlx would need a database to compile, and a second SQLite
+//! for the compiler itself, so they are switched off.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
 };
-use sqlx::{Error, Row};
+use sqlx::{Error, Row, SqlSafeStr};
 
 use super::{Store, StoreError};
 use crate::desktop::access::{Share, Takeover};
@@ -24,7 +24,30 @@ use crate::engine::InstanceId;
 
 mod access;
 
-static MIGRATIONS: Migrator = sqlx::migrate!();
+/// The steps from an empty database to the newest schema: version, description, statements. A database
+/// remembers the checksum of each step that it has taken, so a released one never changes.
+const MIGRATIONS: [(i64, &str, &str); 4] = [
+    (
+        1,
+        "desktops",
+        include_str!("../../migrations/0001_desktops.sql"),
+    ),
+    (
+        2,
+        "access",
+        include_str!("../../migrations/0002_access.sql"),
+    ),
+    (
+        3,
+        "takeovers",
+        include_str!("../../migrations/0003_takeovers.sql"),
+    ),
+    (
+        4,
+        "orphans",
+        include_str!("../../migrations/0004_orphans.sql"),
+    ),
+];
 
 /// The database's file in the data directory.
 const DATABASE: &str = "desktops.db";
@@ -72,7 +95,7 @@ impl SqliteStore {
             .connect_with(options)
             .await
             .map_err(explain)?;
-        MIGRATIONS
+        migrator()
             .run(&pool)
             .await
             .map_err(|error| explain_migration(&database, error))?;
@@ -88,6 +111,20 @@ impl SqliteStore {
     fn explain(&self, error: &Error) -> StoreError {
         explain(&self.database, error)
     }
+}
+
+fn migrator() -> Migrator {
+    let migrations = MIGRATIONS.map(|(version, description, statements)| {
+        let statements = statements.into_sql_str();
+        Migration::new(
+            version,
+            description.into(),
+            MigrationType::Simple,
+            statements,
+            false,
+        )
+    });
+    Migrator::with_migrations(migrations.into())
 }
 
 #[async_trait]
@@ -336,6 +373,19 @@ mod tests {
 
     async fn set(store: &SqliteStore, pragma: &'static str) {
         sqlx::query(pragma).execute(&store.pool).await.unwrap();
+    }
+
+    #[test]
+    fn every_file_of_migrations_is_applied() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+        let mut files: Vec<_> = std::fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        files.sort();
+        let applied =
+            MIGRATIONS.map(|(version, description, _)| format!("{version:04}_{description}.sql"));
+        assert_eq!(files, applied);
     }
 
     #[tokio::test]
