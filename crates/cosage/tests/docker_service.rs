@@ -100,7 +100,13 @@ async fn a_desktop_is_pictured_while_it_runs_and_when_it_sleeps() {
     let url = service.ensure("a", "tiny").await;
     let viewer = service.see(&url).await;
 
-    let live = service.picture("a", "").await.unwrap();
+    // The application draws some time after its server answers.
+    let live = eventually(PATIENCE, "the application has drawn", async || {
+        let picture = service.picture("a", "").await?;
+        let corner = picture.get_pixel(picture.width() / 80, picture.height() / 45);
+        (corner.0 == [255, 0, 0]).then_some(picture)
+    })
+    .await;
     assert_tiny(&live, 0);
     let small = service.picture("a", "?format=jpeg&width=320").await;
     let small = small.unwrap();
