@@ -63,6 +63,7 @@ describe("the viewer's keyboard", () => {
     };
     const viewer = await openViewer({ newContext: prepared }, `${service.api}/view/${uid}`, context);
     await viewer.live();
+    await viewer.painted();
     await viewer.focused();
     const devtools = await viewer.page.context().newCDPSession(viewer.page);
     const event = (type, key, code, modifiers = 0, more = {}) =>
@@ -153,6 +154,13 @@ describe("the viewer's keyboard", () => {
     await down("f", "KeyF", META);
     await up("Meta", "MetaRight", 0, { location: 2 });
     await sent("+Control_R", "+f", "-f", "-Control_R");
+    // Shift that comes after Command stays down for the letter: macOS tells its release.
+    await down("Meta", "MetaLeft", META, { location: 1 });
+    await down("Shift", "ShiftLeft", META | SHIFT, { location: 1 });
+    await down("z", "KeyZ", META | SHIFT);
+    await up("Shift", "ShiftLeft", META, { location: 1 });
+    await up("Meta", "MetaLeft", 0, { location: 1 });
+    await sent("+Control_L", "+Shift_L", "+z", "-z", "-Shift_L", "-Control_L");
     // Command and Tab go to another window, and the release of Command with them.
     await down("Meta", "MetaLeft", META, { location: 1 });
     await viewer.page.evaluate(() => dispatchEvent(new Event("blur")));

@@ -31,6 +31,7 @@ describe("the viewer", () => {
     await service.open(uid, { vm: "tiny" });
     const viewer = await openViewer(browser, address(uid, query), context);
     await viewer.live();
+    await viewer.painted();
     return viewer;
   }
 

@@ -92,6 +92,11 @@ export class ConsoleViewer {
     return this.pixel(Math.floor(width / 2) - 20, Math.floor(height / 2) + 20, colour, options);
   }
 
+  /** Whether the tiny desktop's app has drawn: keys that come before are for nobody. */
+  painted() {
+    return this.pixel(20, 20, red);
+  }
+
   async corners(width, height) {
     await this.sized(width, height);
     await this.pixel(20, 20, red);

@@ -46,6 +46,11 @@ export function translateKeys(screen: Element, commandIsControl: () => boolean):
       replace(event, { key: "Control", code: event.code === "MetaRight" ? "ControlRight" : "ControlLeft", metaKey: false });
       return;
     }
+    if (event.metaKey && onMac && commandIsControl() && /^(Shift|Control|Alt)$/.test(event.key)) {
+      // noVNC would release these at once, but macOS does report their releases.
+      replace(event, { metaKey: false });
+      return;
+    }
     if (event.type !== "keydown") return;
     const press = pressOf(event);
     foreignLayout = layoutIsForeign(foreignLayout, press);
