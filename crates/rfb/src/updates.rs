@@ -394,6 +394,8 @@ impl Updates {
             DESKTOP_NAME => self.await_head(Place::Length, 4),
             DESKTOP_SIZE => {
                 self.size = (self.rectangle.width, self.rectangle.height);
+                // It is not said which screens the new size has.
+                self.layout.clear();
                 self.next_rectangle(0);
             }
             EXTENDED_DESKTOP_SIZE => {

@@ -174,10 +174,19 @@ impl Filter {
         if rights.role == Role::View {
             said.held.release(&mut messages);
         }
+        let takes_sizes = said.wishes.takes_sizes();
         if mem::take(&mut said.resize_due) {
-            messages.extend_from_slice(said.wishes.unanswered());
+            // It was judged when it came, and both may have changed while it waited.
+            if rights.role == Role::View {
+                said.wishes.give_up_resize();
+                said.refused = Some(ResizeStatus::Prohibited);
+            } else if takes_sizes {
+                messages.extend_from_slice(said.wishes.unanswered());
+            } else {
+                said.wishes.give_up_resize();
+            }
         }
-        if said.seat.take_due() && rights.role == Role::Control {
+        if said.seat.take_due() && rights.role == Role::Control && takes_sizes {
             messages.extend_from_slice(said.wishes.size());
         }
         Ok(messages)
@@ -210,7 +219,8 @@ impl Filter {
 
     /// The server has answered a `SetDesktopSize`.
     pub(super) fn resize_was_answered(&mut self, status: u16) {
-        if self.said.wishes.resize_was_answered(status) {
+        let was_granted = self.said.wishes.resize_was_answered(status);
+        if was_granted && self.standing.rights().role == Role::Control {
             self.said.seat.asked();
         }
     }
@@ -232,6 +242,7 @@ impl Filter {
     pub(super) fn server_is_gone(&mut self) -> Option<Size> {
         let said = &mut *self.said;
         said.resize_due = false;
+        said.held.forget();
         if said.wishes.give_up_resize() {
             said.refused = Some(ResizeStatus::OutOfResources);
         }
@@ -298,8 +309,12 @@ impl Filter {
 }
 
 impl Said {
-    /// Judges a whole `SetDesktopSize`.
+    /// Judges a whole `SetDesktopSize`. One of a client that takes no sizes is dropped: Xvnc closes such a client while it
+    /// still handles the request, and crashes.
     fn resize(&mut self, request: Vec<u8>, rights: Rights) {
+        if !self.wishes.takes_sizes() {
+            return;
+        }
         let verdict = match rights.role {
             Role::Control => screen::check(&request, self.area_max),
             Role::View => Err(ResizeStatus::Prohibited),

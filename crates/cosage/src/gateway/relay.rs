@@ -8,6 +8,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::ops::Range;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -88,6 +89,8 @@ pub(super) struct Relay {
     /// A control frame on its way to the client, and how much of it is written.
     control: Option<(ControlFrame, usize)>,
     ping_due: bool,
+    /// A tick has passed since it was looked whether the client still holds what it may not.
+    release_overdue: bool,
     /// The close frame, which is the last one that the client gets.
     farewell: Option<ControlFrame>,
     said_farewell: bool,
@@ -165,6 +168,7 @@ impl Relay {
             to_client,
             control: None,
             ping_due: false,
+            release_overdue: false,
             farewell: None,
             said_farewell: false,
             ending,
@@ -204,6 +208,10 @@ impl Relay {
         if let Poll::Ready(ending) = self.poll_upwards(context) {
             return Poll::Ready(ending);
         }
+        // Behind what could have released it.
+        if mem::take(&mut self.release_overdue) && self.filter.owes_release() {
+            return Poll::Ready(Ending::CannotHold);
+        }
         self.poll_downwards(context)
     }
 
@@ -212,9 +220,7 @@ impl Relay {
         if self.ticks.poll_tick(context).is_ready() {
             // Polled again, so that the next tick wakes this task.
             let _ = self.ticks.poll_tick(context);
-            if self.filter.owes_release() {
-                return Some(Ending::CannotHold);
-            }
+            self.release_overdue = true;
             let listening = match self.to_upstream {
                 Some(_) => Listening::No,
                 None => Listening::Yes,

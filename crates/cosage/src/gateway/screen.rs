@@ -229,7 +229,13 @@ impl Seat {
     pub(super) fn carried(&self) -> Option<Size> {
         let mut state = self.screen.lock();
         let lasting = state.size.as_mut()?;
-        lasting.settle(Instant::now());
+        let now = Instant::now();
+        lasting.settle(now);
+        // The time until the next server is there is none in which the desktop lived with the size that may have ended it.
+        if lasting.current != lasting.carried {
+            lasting.current = lasting.carried;
+            lasting.since = now;
+        }
         Some(lasting.carried)
     }
 

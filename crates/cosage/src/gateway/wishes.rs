@@ -115,6 +115,11 @@ impl Wishes {
         encodings.contains(&encoding.to_be_bytes())
     }
 
+    /// Whether it can be told that the screen has another size.
+    pub(super) fn takes_sizes(&self) -> bool {
+        self.takes(client::EXTENDED_DESKTOP_SIZE) || self.takes(client::DESKTOP_SIZE)
+    }
+
     /// A whole `SetDesktopSize` that nobody has judged yet.
     pub(super) fn take_request(&mut self) -> Option<Vec<u8>> {
         Some(mem::take(&mut self.request)).filter(|message| !message.is_empty())

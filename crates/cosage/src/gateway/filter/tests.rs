@@ -14,6 +14,9 @@ const CUT_TEXT: [u8; 11] = [6, 0, 0, 0, 0, 0, 0, 3, 4, 1, 0];
 const FENCE: [u8; 11] = [248, 0, 0, 0, 0, 0, 0, 1, 2, 5, 5];
 const CLIPBOARD_REQUEST: [u8; 12] = [6, 0, 0, 0, 0xff, 0xff, 0xff, 0xfc, 2, 0, 0, 1];
 const CLIPBOARD_NOTIFY: [u8; 12] = [6, 0, 0, 0, 0xff, 0xff, 0xff, 0xfc, 8, 0, 0, 1];
+/// `SetEncodings` with ExtendedDesktopSize (-308), and with Raw only.
+const TAKES_SIZES: [u8; 8] = [2, 0, 0, 1, 0xff, 0xff, 0xfe, 0xcc];
+const TAKES_NO_SIZES: [u8; 8] = [2, 0, 0, 1, 0, 0, 0, 0];
 const SET_DESKTOP_SIZE: [u8; 24] = [
     251, 0, 4, 0, 3, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 3, 0, 0, 0, 0, 0,
 ];
@@ -48,6 +51,13 @@ fn endpoint(protocol: Protocol, presence: Presence) -> Endpoint {
 
 fn filter(rights: Rights) -> Filter {
     filter_of(&endpoint(Protocol::Rfb, Presence::Viewer), rights)
+}
+
+/// Of a client that takes sizes of the screen.
+fn sized_filter(rights: Rights) -> Filter {
+    let mut filter = filter(rights);
+    pass(&mut filter, &TAKES_SIZES).unwrap();
+    filter
 }
 
 fn filter_of(endpoint: &Endpoint, rights: Rights) -> Filter {
@@ -242,7 +252,7 @@ fn a_size_is_asked_for_as_a_whole_message_unless_it_is_refused() {
         (&none, CONTROL, Some(ResizeStatus::InvalidLayout)),
     ] {
         for len in [1, 7, 8, 100] {
-            let mut filter = filter(rights);
+            let mut filter = sized_filter(rights);
             let mut passed = Vec::new();
             for piece in [message, &REQUEST].concat().chunks(len) {
                 passed.extend(pass(&mut filter, piece).unwrap());
@@ -259,7 +269,7 @@ fn a_size_is_asked_for_as_a_whole_message_unless_it_is_refused() {
 
 #[test]
 fn a_size_that_nobody_answered_is_refused_when_the_server_is_gone() {
-    let mut filter = filter(CONTROL);
+    let mut filter = sized_filter(CONTROL);
     filter.note_size((640, 480), &[7; 16]);
     pass(&mut filter, &SET_DESKTOP_SIZE).unwrap();
     assert_eq!(filter.speak().unwrap(), SET_DESKTOP_SIZE);
@@ -270,8 +280,40 @@ fn a_size_that_nobody_answered_is_refused_when_the_server_is_gone() {
 }
 
 #[test]
+fn a_size_is_not_asked_for_by_who_cannot_be_told_of_it() {
+    let mut silent = filter(CONTROL);
+    pass(&mut silent, &SET_DESKTOP_SIZE).unwrap();
+    assert_eq!(silent.speak().unwrap(), b"");
+    assert_eq!(silent.take_refused(), None);
+
+    // Nor by who could when it asked.
+    let mut changed = sized_filter(CONTROL);
+    pass(
+        &mut changed,
+        &[&SET_DESKTOP_SIZE[..], &TAKES_NO_SIZES].concat(),
+    )
+    .unwrap();
+    assert_eq!(changed.speak().unwrap(), b"");
+}
+
+#[test]
+fn a_size_that_waited_until_control_was_lost_is_refused() {
+    let mut filter = sized_filter(CONTROL);
+    pass(
+        &mut filter,
+        &[&SET_DESKTOP_SIZE[..], &CUT_TEXT[..9]].concat(),
+    )
+    .unwrap();
+    assert_eq!(filter.speak().unwrap(), b"");
+    filter.standing.set(VIEW);
+    pass(&mut filter, &CUT_TEXT[9..]).unwrap();
+    assert_eq!(filter.speak().unwrap(), b"");
+    assert_eq!(filter.take_refused(), Some(ResizeStatus::Prohibited));
+}
+
+#[test]
 fn a_size_that_was_given_and_did_not_last_is_nobodys_any_more() {
-    let mut filter = filter(CONTROL);
+    let mut filter = sized_filter(CONTROL);
     let mut large = SET_DESKTOP_SIZE;
     (large[2], large[4]) = (0x0f, 0x08);
     filter.note_size((640, 480), &[7; 16]);

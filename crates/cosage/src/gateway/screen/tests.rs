@@ -178,6 +178,10 @@ async fn a_size_that_did_not_last_is_not_given_to_a_next_server() {
     seat.note_size((7680, 4320));
     assert_eq!(seat.carried(), Some((1280, 720)));
     assert_eq!(seat.carried_area(), ALWAYS_CARRIED);
+    // The time without a server is none that the desktop lived.
+    tokio::time::advance(PROBATION).await;
+    seat.note_size((1280, 720));
+    assert_eq!(seat.carried_area(), ALWAYS_CARRIED);
     // A smaller one cannot be what ended it.
     seat.note_size((640, 480));
     assert_eq!(seat.carried(), Some((640, 480)));
