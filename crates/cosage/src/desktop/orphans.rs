@@ -12,7 +12,11 @@ use crate::store::StoreError;
 
 /// All orphans.
 #[derive(Debug, Default)]
-pub(super) struct Orphans(Mutex<HashSet<InstanceId>>);
+pub(super) struct Orphans {
+    all: Mutex<HashSet<InstanceId>>,
+    /// Those that are being ended right now.
+    ending: Mutex<HashSet<InstanceId>>,
+}
 
 impl Orphans {
     pub(super) fn add(&self, id: &InstanceId) {
@@ -27,10 +31,24 @@ impl Orphans {
         self.lock().clone()
     }
 
-    // Every change of the set is one step, so it is sound also after a panic elsewhere.
-    fn lock(&self) -> MutexGuard<'_, HashSet<InstanceId>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether this one may be ended now: comparisons overlap, and an instance that is asked to end twice may take that as a
+    /// wish to end at once. [`Self::was_ended`] follows.
+    pub(super) fn begin_ending(&self, id: &InstanceId) -> bool {
+        lock(&self.ending).insert(id.clone())
     }
+
+    pub(super) fn was_ended(&self, id: &InstanceId) {
+        lock(&self.ending).remove(id);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<InstanceId>> {
+        lock(&self.all)
+    }
+}
+
+// Every change of a set is one step, so it is sound also after a panic elsewhere.
+fn lock(set: &Mutex<HashSet<InstanceId>>) -> MutexGuard<'_, HashSet<InstanceId>> {
+    set.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {

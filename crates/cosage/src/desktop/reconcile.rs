@@ -108,7 +108,11 @@ impl Manager {
                 continue;
             }
             match found {
-                Found::Running(instance) if !self.shared.orphans.contains(&instance.id) => {
+                // An orphan that was ended since the list was asked for is none any more, and still in the list.
+                Found::Running(instance)
+                    if !orphans.contains(&instance.id)
+                        && !self.shared.orphans.contains(&instance.id) =>
+                {
                     self.adopt(instance);
                 }
                 Found::Running(Instance { id, uid, .. }) => self.remove_orphan(id, Some(&uid)),
@@ -160,13 +164,23 @@ impl Manager {
 
     /// Removes an instance without a run; one that runs is asked to end first.
     fn remove_orphan(&self, id: InstanceId, uid: Option<&Uid>) {
+        if !self.shared.orphans.begin_ending(&id) {
+            return;
+        }
         let grace = self.shared.stop_grace(uid);
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
             tracing::info!(instance = %id, "removing an instance that belongs to no run");
-            if let Err(error) = shared.end(&id, grace).await {
-                tracing::warn!(instance = %id, %error, "it could not be removed; the next comparison tries again");
+            match caught(shared.end(&id, grace)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(instance = %id, %error, "it could not be removed; the next comparison tries again");
+                }
+                Err(panic) => {
+                    tracing::error!(instance = %id, %panic, "it could not be removed; the next comparison tries again");
+                }
             }
+            shared.orphans.was_ended(&id);
         });
     }
 

@@ -96,7 +96,6 @@ impl Engine for WithRemotes {
         let Workload::Remote(remote) = &spec.workload else {
             return self.inner.start(spec, cancel, on_step).await;
         };
-        on_step(StartStep::Starting);
         let address = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(EngineError::Cancelled),
@@ -120,6 +119,8 @@ impl Engine for WithRemotes {
             started_at: Timestamp::now(),
             own_timeout: None,
         };
+        // From here on there is something to stop.
+        on_step(StartStep::Starting);
         self.remotes()
             .insert(spec.instance.clone(), instance.clone());
         Ok(instance)

@@ -257,9 +257,11 @@ pub(super) fn is_not_found(error: &Error) -> bool {
 
 /// What an answer means that its call makes nothing of.
 fn classify(status: u16, message: String) -> EngineError {
-    match shortage(&message).filter(|_| status >= 500) {
+    let shortage = shortage(&message);
+    // Only of addresses does the engine also tell as a fault of the request: 404 and 400, by its version.
+    match shortage.filter(|shortage| status >= 500 || *shortage == Shortage::Addresses) {
         Some(Shortage::Disk) => EngineError::OutOfDisk(message),
-        Some(Shortage::Resources) => EngineError::OutOfResources(message),
+        Some(Shortage::Resources | Shortage::Addresses) => EngineError::OutOfResources(message),
         None if matches!(status, 502..=504) => EngineError::Unavailable(message),
         None => EngineError::Refused(message),
     }
@@ -269,6 +271,8 @@ fn classify(status: u16, message: String) -> EngineError {
 enum Shortage {
     Disk,
     Resources,
+    /// Of networks, or of addresses in one.
+    Addresses,
 }
 
 /// What the engine's host lacks, by an error's text: no status says it.
@@ -290,15 +294,15 @@ fn shortage(message: &str) -> Option<Shortage> {
             // A bridge holds 1023 containers.
             | "exchange full"
             | "port is already allocated"
-            | "address already in use"
-            | "all predefined address pools have been fully subnetted" => Some(Shortage::Resources),
+            | "address already in use" => Some(Shortage::Resources),
             _ => [
+                "all predefined address pools have been fully subnetted",
                 "could not find an available, non-overlapping ipv4 address pool",
                 "no available ipv4 addresses on this network's address pools",
             ]
             .iter()
             .any(|cause| part.starts_with(cause))
-            .then_some(Shortage::Resources),
+            .then_some(Shortage::Addresses),
         })
 }
 
@@ -447,8 +451,13 @@ mod tests {
             OutOfResources,
         );
         check(
-            500,
+            404,
             "could not find an available, non-overlapping IPv4 address pool among the defaults",
+            OutOfResources,
+        );
+        check(
+            400,
+            "all predefined address pools have been fully subnetted",
             OutOfResources,
         );
         check(
