@@ -333,6 +333,16 @@ async fn what_cannot_be_is_refused_with_its_reason() {
         upwards.contains("422 ") && upwards.contains("invalid_path"),
         "{upwards}"
     );
+    let part = exchange(
+        &service,
+        "PUT /api/vm/a/files/file HTTP/1.1\r\nHost: localhost\r\nContent-Range: bytes 0-2/10\r\n\
+         Content-Length: 3\r\n\r\nabc",
+    )
+    .await;
+    assert!(
+        part.contains("400 ") && part.contains("partial_upload"),
+        "{part}"
+    );
     for (path, status, code) in [
         ("directory", 409, "is_directory"),
         ("file/inside", 409, "not_a_directory"),

@@ -82,6 +82,8 @@ export function FilesPanel({ viewer }: { viewer: Viewer }) {
   /** Reads the first page, or the one that comes after. */
   const read = (after?: string) => {
     const { signal } = reading.current;
+    // A second click would read the same page again.
+    setNext(undefined);
     list(viewer.uid, path, after, signal).then(
       (page) => {
         if (signal.aborted) return;
@@ -90,7 +92,9 @@ export function FilesPanel({ viewer }: { viewer: Viewer }) {
         setNext(page.next);
       },
       (error: unknown) => {
-        if (!signal.aborted) setProblem(complaint(error));
+        if (signal.aborted) return;
+        setProblem(complaint(error));
+        setNext(after);
       },
     );
   };

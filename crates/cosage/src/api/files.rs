@@ -238,7 +238,7 @@ async fn send_file(
     responses(
         (status = 201, description = "It is new"),
         (status = 204, description = "It replaced a file; or the directory was there"),
-        (status = 400, description = "The body ended early", body = ErrorBody),
+        (status = 400, description = "The body ended early, or is a part of a file (`Content-Range`)", body = ErrorBody),
         (status = 403, description = "A link leads out of the home, or the owner of the home has no right to it", body = ErrorBody),
         (status = 404, description = "No such desktop", body = ErrorBody),
         (status = 408, description = "The body stood still", body = ErrorBody),
@@ -259,10 +259,20 @@ pub(super) async fn write(
         return Ok(status_of(home.make_directory(&path).await?));
     }
     let size = content_length(request.headers());
+    let is_part = request.headers().contains_key(header::CONTENT_RANGE);
     // A client that waits for leave to send has sent nothing.
     let is_sending = !request.headers().contains_key(header::EXPECT);
     let mut body = request.into_body().into_data_stream();
-    let written = receive(&app, &uid, &path, size, query.modified, &mut body).await;
+    let written = if is_part {
+        // A file would be replaced by a part of it (RFC 9110, 14.5).
+        Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "partial_upload",
+            "a file is put as a whole; send all of it, without Content-Range",
+        ))
+    } else {
+        receive(&app, &uid, &path, size, query.modified, &mut body).await
+    };
     if written.is_err() && is_sending {
         read_out(body).await;
     }
