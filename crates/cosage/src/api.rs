@@ -13,6 +13,7 @@ mod health;
 mod host;
 mod logs;
 mod origin;
+mod pages;
 mod params;
 mod screenshot;
 mod shares;
@@ -115,7 +116,7 @@ pub fn router(app: App, which: Routes) -> Router {
         .routes(routes!(desktops::ensure))
         .routes(routes!(desktops::url))
         .routes(routes!(desktops::list))
-        .routes(routes!(desktops::all))
+        .routes(routes!(pages::all))
         .routes(routes!(events::listen))
         .routes(routes!(desktops::show, desktops::stop))
         .routes(routes!(logs::read))

@@ -3,17 +3,24 @@
 pub mod access;
 mod admission;
 pub mod camera;
+pub mod context;
 mod driver;
+mod endings;
+pub mod error;
 pub mod events;
 pub mod failure;
+mod housekeeping;
 mod images;
 pub mod keys;
 pub mod launch;
 pub mod lease;
 pub mod lifecycle;
 pub mod manager;
-mod orphans;
+mod notes;
+pub mod pages;
 pub mod reconcile;
+pub mod record;
+mod registry;
 pub mod rights;
 pub mod sharing;
 pub mod usage;
@@ -23,7 +30,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Names that are routes of the API, so that no desktop can be called so.
@@ -128,17 +134,4 @@ impl fmt::Debug for Environment {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_set().entries(self.0.keys()).finish()
     }
-}
-
-/// What is remembered of a desktop for good: enough to start it again as it was.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DesktopRecord {
-    /// The desktop's name.
-    pub uid: Uid,
-    /// The catalogue's name of its app (never an alias).
-    pub app: String,
-    /// The environment of its first start; later ones are ignored.
-    pub environment: Environment,
-    /// When it was first asked for.
-    pub created_at: Timestamp,
 }

@@ -137,9 +137,18 @@ impl Pictures {
         }
     }
 
-    /// Deletes the pictures that are kept of all desktops but the known ones.
-    pub fn retain(&self, known: impl Fn(&Uid) -> bool) {
-        self.inner.album.retain(known);
+    /// The desktops of which a picture is kept.
+    pub async fn uids(&self) -> Vec<Uid> {
+        let inner = Arc::clone(&self.inner);
+        let uids = spawn_blocking(move || inner.album.uids().map(Iterator::collect));
+        match uids.await {
+            Ok(Ok(uids)) => uids,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the pictures of desktops could not be listed");
+                Vec::new()
+            }
+            Err(_) => Vec::new(),
+        }
     }
 
     /// What the desktop shows now, or has shown within the last second.

@@ -18,16 +18,18 @@ use self::connections::serve;
 use crate::api::{self, AllowedHosts, AllowedOrigins, App, Routes};
 use crate::callback::Callbacks;
 use crate::catalog::CatalogHandle;
+use crate::desktop::camera::Camera;
+use crate::desktop::context::{Parts, Settings};
+use crate::desktop::error::DesktopError;
 use crate::desktop::events::Kind;
 use crate::desktop::keys::KeyTable;
 use crate::desktop::launch::Probe;
-use crate::desktop::manager::{Manager, Parts, Settings};
-use crate::desktop::reconcile;
+use crate::desktop::manager::Manager;
 pub use crate::engine::docker::Operator;
 use crate::engine::{Endpoint, Engine, VncPassword};
 use crate::gateway::{self, Gateway, GatewaySettings};
 use crate::pictures::{Album, Pictures};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use crate::webhook::Webhooks;
 
 /// How long the first comparison with the engine may hold up the start of the service. An engine
@@ -91,14 +93,7 @@ impl Probe for GatewayProbe {
 
 /// Runs a service until `shutdown`: then it takes nothing new, tells viewers, and waits for them
 /// within the grace period. Desktops go on running; the next service adopts them.
-///
-/// # Errors
-/// When the store cannot be read.
-pub async fn run(
-    service: Service,
-    listeners: Listeners,
-    shutdown: CancellationToken,
-) -> Result<(), StoreError> {
+pub async fn run(service: Service, listeners: Listeners, shutdown: CancellationToken) {
     let gateway = Gateway::new(service.gateway);
     let pictures = Pictures::new(gateway.clone(), service.album);
     let manager = Manager::new(Parts {
@@ -109,19 +104,19 @@ pub async fn run(
         camera: Arc::new(pictures.clone()),
         keys: KeyTable::new(service.ports),
         settings: service.settings,
-    })
-    .await?;
+    });
     let _drivers = manager.end_with();
-    pictures.retain(|uid| manager.view(uid).is_some());
     // Before the first request: what runs is known, and its stream keys are not handed out again.
     match timeout(FIRST_COMPARISON, manager.reconcile()).await {
         Ok(Ok(())) => {}
         Ok(Err(_)) | Err(_) => tracing::error!("starting without the container engine"),
     }
-    let watcher = tokio::spawn(reconcile::watch(manager.clone()));
+    let watched = manager.clone();
+    let watcher = tokio::spawn(async move { watched.watch().await });
     if timeout(FIRST_ADOPTIONS, manager.adopted()).await.is_err() {
         tracing::warn!("starting while desktops that run do not answer yet");
     }
+    tokio::spawn(forget_pictures_of_none(manager.clone(), pictures.clone()));
     let webhooks = service.webhooks;
     let callbacks = if webhooks.want(Kind::Report) {
         service.callbacks.with_events(manager.clone())
@@ -182,7 +177,16 @@ pub async fn run(
             "connections that did not end in time are cut off, and what SAGE3 and webhooks did not take is dropped"
         );
     }
+    manager.flush().await;
     reporter.abort();
     watcher.abort();
-    Ok(())
+}
+
+/// Deletes the pictures of desktops that were deleted while no service ran, such as by the restore of a backup.
+async fn forget_pictures_of_none(manager: Manager, pictures: Pictures) {
+    for uid in pictures.uids().await {
+        if let Err(DesktopError::UnknownDesktop(uid)) = manager.view(&uid).await {
+            Camera::forget(&pictures, &uid).await;
+        }
+    }
 }

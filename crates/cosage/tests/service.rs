@@ -16,6 +16,7 @@ use std::time::Duration;
 use cosage::catalog::Undeclared;
 use cosage::engine::fake::{CLUSTER, HEADER, Power};
 use cosage::engine::{EngineError, Exit, StartStep};
+use cosage::store::{Query, Store};
 use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
 use reqwest::{Method, StatusCode};
@@ -196,15 +197,12 @@ async fn a_known_uid_needs_no_app_and_keeps_its_environment() {
         .await;
     assert_eq!(again.status, 200, "{again:?}");
     assert_eq!(again.json["ignored"], serde_json::json!(["vm", "env"]));
-    let records = cosage::store::Store::load(&*world.store).await.unwrap();
-    assert_eq!(records.len(), 1);
-    let kept: Vec<_> = records[0].environment.0.iter().collect();
-    assert_eq!(kept.len(), 2);
-    assert_eq!(records[0].environment.0["THEME"], "1");
-    assert_eq!(
-        records[0].environment.0["URLS"],
-        r#"["https://example.org/"]"#
-    );
+    let stored = world.store.desktops(&Query::newest(10)).await.unwrap();
+    assert_eq!(stored.len(), 1);
+    let environment = &stored[0].record.environment.0;
+    assert_eq!(environment.len(), 2);
+    assert_eq!(environment["THEME"], "1");
+    assert_eq!(environment["URLS"], r#"["https://example.org/"]"#);
 }
 
 #[tokio::test]
@@ -358,12 +356,7 @@ async fn bad_input_gets_a_clear_error() {
         0,
         "nothing of this reaches the engine"
     );
-    assert!(
-        cosage::store::Store::load(&*world.store)
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert_eq!(world.store.count(1).await.unwrap(), 0);
 }
 
 #[tokio::test]
@@ -379,8 +372,8 @@ async fn undeclared_environment_can_be_ignored_as_the_old_service_did() {
         .post("a", r#"{"vm": "desk", "env": {"NONSENSE": 1, "THEME": 2}}"#)
         .await;
     assert_eq!(reply.status, 200, "{reply:?}");
-    let records = cosage::store::Store::load(&*world.store).await.unwrap();
-    assert_eq!(records[0].environment.0.len(), 1);
+    let stored = world.store.desktops(&Query::newest(10)).await.unwrap();
+    assert_eq!(stored[0].record.environment.0.len(), 1);
 }
 
 #[tokio::test]
@@ -539,12 +532,7 @@ async fn a_stop_closes_viewers_with_a_reason_and_forgetting_leaves_nothing() {
     assert!(!reason.is_empty());
     assert!(!world.control().has_home(&uid));
     assert_error(&service.get("/api/vm/a").await, 404, "unknown_desktop");
-    assert!(
-        cosage::store::Store::load(&*world.store)
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert_eq!(world.store.count(1).await.unwrap(), 0);
     // The name is free: a new desktop, with its own app.
     service.ensure("a", "brief").await;
     assert_eq!(service.get("/api/vm/a").await.json["app"], "brief");
@@ -1036,12 +1024,7 @@ async fn a_full_disk_leaves_nothing_behind() {
     service
         .wait_until("a", |reply| reply["code"] == "unknown_desktop")
         .await;
-    assert!(
-        cosage::store::Store::load(&*world.store)
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert_eq!(world.store.count(1).await.unwrap(), 0);
 }
 
 #[tokio::test]

@@ -18,10 +18,11 @@ use async_trait::async_trait;
 use cosage::catalog::{Catalog, CatalogDefaults, CatalogHandle, LaunchContext, Timers, Undeclared};
 use cosage::desktop::Uid;
 use cosage::desktop::camera::{Camera, Occasion};
+use cosage::desktop::context::{Parts, Settings};
 use cosage::desktop::keys::KeyTable;
 use cosage::desktop::launch::Probe;
 use cosage::desktop::lease::Lease;
-use cosage::desktop::manager::{Manager, Parts, Settings};
+use cosage::desktop::manager::Manager;
 use cosage::desktop::view::Phase;
 use cosage::engine::fake::{Call, Fake};
 use cosage::engine::{Endpoint, Exit, VncPassword};
@@ -53,7 +54,7 @@ async fn starts_anew(world: &World, service: &Running, uid: &str) {
     assert_eq!(world.control().running().len(), 1);
     assert_eq!(service.delete(&format!("/api/vm/{uid}")).await.status, 204);
     let kept = async {
-        while !world.store.load_orphans().await.unwrap().is_empty() {
+        while !world.store.live_runs().await.unwrap().is_empty() {
             tokio::task::yield_now().await;
         }
     };
@@ -170,7 +171,6 @@ async fn manager(engine: &Fake) -> Manager {
             memory_reserve: 0,
         },
     });
-    let manager = manager.await.unwrap();
     manager.reconcile().await.unwrap();
     manager
 }
@@ -199,7 +199,7 @@ async fn a_panic_in_the_driver_itself_fails_the_desktop_and_it_starts_anew() {
     // Those who wait beside it are told, and it is not left as it was.
     let failed = async {
         loop {
-            let view = manager.view(&uid).unwrap();
+            let view = manager.view(&uid).await.unwrap();
             if view.phase == Phase::Failed && engine.control().running().is_empty() {
                 return view;
             }
@@ -210,7 +210,7 @@ async fn a_panic_in_the_driver_itself_fails_the_desktop_and_it_starts_anew() {
     let view = tokio::time::timeout(limit, failed).await.unwrap();
     assert!(view.claimed.is_none());
     manager.reconcile().await.unwrap();
-    assert_eq!(manager.view(&uid).unwrap().phase, Phase::Failed);
+    assert_eq!(manager.view(&uid).await.unwrap().phase, Phase::Failed);
 
     manager
         .ensure(Some(uid.clone()), None, &none)

@@ -13,7 +13,6 @@ use super::error::{ApiError, ErrorBody};
 use super::params::{Params, UidParam, UidPath};
 use crate::callback::Taken;
 use crate::catalog::Source;
-use crate::desktop::manager::DesktopError;
 use crate::desktop::view::View;
 
 /// The largest report in bytes; it may have a picture in it.
@@ -52,9 +51,7 @@ pub(super) async fn report(
     Params(proof): Params<Proof>,
     request: Request,
 ) -> Result<(StatusCode, Json<ReportBody>), ApiError> {
-    let Some(view) = app.manager.view(&uid) else {
-        return Err(DesktopError::UnknownDesktop(uid).into());
-    };
+    let view = app.manager.view(&uid).await?;
     if !may_do_without_secret(&app, &view) {
         require_secret(&app, &view, proof.secret.as_deref())?;
     }

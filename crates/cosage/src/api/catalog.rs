@@ -13,7 +13,7 @@ use super::App;
 use super::error::{ApiError, ErrorBody};
 use super::params::Name;
 use crate::catalog::Variable;
-use crate::desktop::manager::DesktopError;
+use crate::desktop::error::DesktopError;
 
 /// An app that can be asked for.
 #[derive(Debug, Serialize, ToSchema)]

@@ -18,10 +18,9 @@ use super::error::{ApiError, ErrorBody};
 use super::params::{Name, Params, UidParam, UidPath};
 use crate::catalog::Catalog;
 use crate::desktop::Uid;
-use crate::desktop::failure::FailReason;
 use crate::desktop::lease::EndReason;
 use crate::desktop::lifecycle::StopMode;
-use crate::desktop::manager::{DesktopError, Ignored};
+use crate::desktop::manager::Ignored;
 use crate::desktop::view::{Phase, Progress, View};
 use crate::engine::StartStep;
 
@@ -97,7 +96,7 @@ pub(super) struct NotRunningBody {
 }
 
 /// Where a desktop is in its life.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum StatusWord {
     Asleep,
@@ -207,13 +206,12 @@ pub(super) struct DesktopBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     picture: Option<Timestamp>,
-    /// Why what ran of it last is ending or has ended; absent while it starts or runs, and where that was before the
-    /// service was started.
+    /// Why what ran of it last is ending or has ended; absent while it starts or runs, and where nothing ran yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ended: Option<EndWord>,
     /// Why its last start failed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    failure: Option<String>,
+    failure: Option<&'a str>,
     /// The last lines it wrote then, where they may tell why.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure_logs: Option<&'a str>,
@@ -302,31 +300,13 @@ pub(super) async fn url(State(app): State<App>, UidPath(uid): UidPath) -> Json<W
 pub(super) async fn list(State(app): State<App>) -> Json<Vec<Uid>> {
     let mut uids: Vec<Uid> = app
         .manager
-        .views()
+        .all_active()
         .iter()
         .filter(|view| view.claimed.is_some())
         .map(|view| view.record.uid.clone())
         .collect();
     uids.sort_unstable();
     Json(uids)
-}
-
-/// Everything there is to know about all desktops, also those that sleep; the newest first.
-#[utoipa::path(get, path = "/api/vm", tag = "desktops",
-    responses((status = 200, body = Vec<DesktopBody<'static>>)))]
-pub(super) async fn all(State(app): State<App>) -> Response {
-    let catalog = app.manager.catalog();
-    let mut views = app.manager.views();
-    views.sort_unstable_by(|one, other| {
-        let (one, other) = (&one.record, &other.record);
-        let newest = other.created_at.cmp(&one.created_at);
-        newest.then_with(|| one.uid.cmp(&other.uid))
-    });
-    let bodies: Vec<_> = views
-        .iter()
-        .map(|view| describe(&app, &catalog, view))
-        .collect();
-    Json(bodies).into_response()
 }
 
 /// Everything there is to know about a desktop.
@@ -340,10 +320,7 @@ pub(super) async fn show(
     State(app): State<App>,
     UidPath(uid): UidPath,
 ) -> Result<Response, ApiError> {
-    let view = app
-        .manager
-        .view(&uid)
-        .ok_or(DesktopError::UnknownDesktop(uid))?;
+    let view = app.manager.view(&uid).await?;
     Ok(Json(describe(&app, &app.manager.catalog(), &view)).into_response())
 }
 
@@ -403,16 +380,16 @@ pub(super) fn describe<'a>(app: &App, catalog: &'a Catalog, view: &'a View) -> D
         url: view.ready_key().map(|key| app.stream_url(key)),
         until: view.until.map(|(at, _)| at),
         because: because(view),
-        takeover: app
-            .manager
-            .takeover(&view.record.uid)
-            .map(|takeover| TakeoverBody {
-                except: takeover.except.map(|client| client.as_str().to_owned()),
-            }),
+        takeover: app.manager.takeover_of(view).map(|takeover| TakeoverBody {
+            except: takeover.except.map(|client| client.as_str().to_owned()),
+        }),
         picture: view.picture,
         ended: view.ended.and_then(end_word),
-        failure: view.failure.as_ref().map(ToString::to_string),
-        failure_logs: view.failure.as_ref().and_then(FailReason::logs),
+        failure: view.failure.as_ref().map(|failure| &*failure.text),
+        failure_logs: view
+            .failure
+            .as_ref()
+            .and_then(|failure| failure.logs.as_deref()),
     }
 }
 

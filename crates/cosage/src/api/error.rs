@@ -8,11 +8,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::desktop::UidError;
+use crate::desktop::error::DesktopError;
 use crate::desktop::failure::FailReason;
-use crate::desktop::manager::DesktopError;
 use crate::engine::EngineError;
 use crate::engine::home::{Failure, HomeError, HomePathError};
 use crate::pictures::PictureError;
+use crate::store::StoreError;
 
 /// When a client may try again after something ran out, in seconds: about as long as an unused
 /// desktop lives.
@@ -138,6 +139,12 @@ impl From<PictureError> for ApiError {
     }
 }
 
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        DesktopError::from(error).into()
+    }
+}
+
 impl From<HomePathError> for ApiError {
     fn from(error: HomePathError) -> Self {
         Self::new(
@@ -191,7 +198,7 @@ fn failure(reason: &FailReason) -> ApiError {
         FailReason::StoppedByRequest => ApiError::new(StatusCode::CONFLICT, "stopped", details),
         FailReason::Catalogue(_) => ApiError::new(StatusCode::CONFLICT, "app_changed", details),
         FailReason::Store(_) => ApiError::exhausted("store_failed", details),
-        FailReason::Internal => {
+        FailReason::Internal | FailReason::Earlier { .. } => {
             ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", details)
         }
         FailReason::ShuttingDown => ApiError::exhausted("shutting_down", details),

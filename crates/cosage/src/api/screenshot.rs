@@ -14,7 +14,7 @@ use super::error::{ApiError, ErrorBody};
 use super::params::{Params, UidParam, UidPath};
 use crate::desktop::Uid;
 use crate::desktop::camera::Camera;
-use crate::desktop::manager::DesktopError;
+use crate::desktop::error::DesktopError;
 use crate::desktop::view::Phase;
 use crate::pictures::{Format, Picture, PictureError, Shape};
 
@@ -76,9 +76,7 @@ pub(super) async fn screenshot(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let shape = shape_of(&query, &headers)?;
-    let Some(view) = app.manager.view(&uid) else {
-        return Err(DesktopError::UnknownDesktop(uid).into());
-    };
+    let view = app.manager.view(&uid).await?;
     if query.last || view.phase != Phase::Ready {
         return last(&app, uid, shape, &headers).await;
     }

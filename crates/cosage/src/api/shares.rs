@@ -20,6 +20,7 @@ use super::desktops::{self, EndWord, StatusWord};
 use super::error::{ApiError, ErrorBody};
 use super::params::{Part, UidParam, UidPath};
 use crate::desktop::access::{Change, Share, Token};
+use crate::desktop::error::DesktopError;
 use crate::desktop::rights::{Clipboard, Rights, Role};
 use crate::desktop::sharing::{GuestError, SharingError};
 
@@ -91,12 +92,16 @@ pub(super) struct ShareBody {
     clipboard: ClipboardWord,
     /// Path of its VNC stream. Whoever knows it has the share's rights, so it is shown once, to whoever makes the share.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "/stream/9c1185a5c5e9fc54612808977ee8f548/vnc")]
+    #[schema(
+        example = "/stream/9c1185a5c5e9fc54612808977ee8f5480f3d2b119a0e5f0e0b5c7a3b4a524a52/vnc"
+    )]
     url: Option<String>,
     /// Path of a page that shows that stream to people, and knows no other way to the desktop. The token is behind `#`,
     /// so that it is in no request for the page.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "/view/#share=9c1185a5c5e9fc54612808977ee8f548")]
+    #[schema(
+        example = "/view/#share=9c1185a5c5e9fc54612808977ee8f5480f3d2b119a0e5f0e0b5c7a3b4a524a52"
+    )]
     page: Option<String>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -152,8 +157,8 @@ pub(super) async fn create(
         clipboard: request.clipboard.map(Into::into),
     };
     let rights = change.apply(Rights::default());
-    let share = app.manager.share(&uid, rights, expires).await?;
-    let token = share.token.reveal();
+    let (share, token) = app.manager.share(&uid, rights, expires).await?;
+    let token = token.reveal();
     let body = ShareBody {
         url: Some(app.stream_url(token)),
         page: Some(format!("/view/#share={token}")),
@@ -173,7 +178,7 @@ pub(super) async fn list(
     State(app): State<App>,
     UidPath(uid): UidPath,
 ) -> Result<Json<Vec<ShareBody>>, ApiError> {
-    let shares = app.manager.shares(&uid)?;
+    let shares = app.manager.shares(&uid).await?;
     Ok(Json(shares.iter().map(describe).collect()))
 }
 
@@ -181,7 +186,7 @@ pub(super) async fn list(
 ///
 /// It starts nothing. A browser does not tell a page why a WebSocket was refused; this does.
 #[utoipa::path(get, path = "/stream/{token}", tag = "sharing",
-    params(("token" = String, Path, description = "The secret of the share's address", pattern = "^[0-9a-f]{32}$")),
+    params(("token" = String, Path, description = "The secret of the share's address", pattern = "^([0-9a-f]{64}|[0-9a-f]{32})$")),
     responses(
         (status = 200, body = SharedBody),
         (status = 404, description = "No such share: never, or not any more", body = ErrorBody),
@@ -192,13 +197,15 @@ pub(super) async fn shown(
 ) -> Result<Response, ApiError> {
     let token = token.ok().and_then(|Path(token)| Token::parse(&token));
     let token = token.ok_or(SharingError::UnknownShare)?;
-    let share = app.manager.resolve(&token)?;
+    let share = app.manager.resolve(&token).await?;
     // Forgotten at this moment, and its shares with it.
-    let view = app.manager.view(&share.uid);
-    let view = view.ok_or(SharingError::UnknownShare)?;
+    let view = match app.manager.view(&share.uid).await {
+        Err(DesktopError::UnknownDesktop(_)) => return Err(SharingError::UnknownShare.into()),
+        view => view?,
+    };
     let catalog = app.manager.catalog();
     let desktop = desktops::describe(&app, &catalog, &view);
-    let rights = app.manager.rights_by(&share);
+    let rights = app.manager.rights_by(&share).await?;
     let body = SharedBody {
         title: desktop.title,
         status: desktop.status,

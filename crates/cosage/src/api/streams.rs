@@ -15,8 +15,8 @@ use super::origin;
 use super::params::Params;
 use crate::desktop::StreamKey;
 use crate::desktop::access::{ClientName, Token};
+use crate::desktop::error::DesktopError;
 use crate::desktop::lease::{EndReason, Lease};
-use crate::desktop::manager::DesktopError;
 use crate::gateway::{Ended, Upgrade};
 
 /// How long a request is held while its desktop starts or ends. A start has its own, usually

@@ -95,7 +95,7 @@ pub(super) async fn list(
     State(app): State<App>,
     UidPath(uid): UidPath,
 ) -> Result<Json<Vec<ViewerBody>>, ApiError> {
-    let viewers = app.manager.viewers(&uid)?;
+    let viewers = app.manager.viewers(&uid).await?;
     Ok(Json(viewers.into_iter().map(describe).collect()))
 }
 
@@ -151,7 +151,7 @@ pub(super) async fn change(
 ) -> Result<Json<ViewerBody>, ApiError> {
     // What is no number is nobody's.
     let id = id.parse().unwrap_or(0);
-    let viewer = app.manager.change_viewer(&uid, id, request.into())?;
+    let viewer = app.manager.change_viewer(&uid, id, request.into()).await?;
     Ok(Json(describe(viewer)))
 }
 

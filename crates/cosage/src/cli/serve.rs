@@ -80,7 +80,7 @@ async fn serve(config: &Config) -> Result<(), server::ComposeError> {
         address = %format_args!("http://{}/", config.listen),
         "CoSage is starting"
     );
-    server::run(service, listeners, shutdown).await?;
+    server::run(service, listeners, shutdown).await;
     Ok(())
 }
 

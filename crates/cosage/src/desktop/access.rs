@@ -1,4 +1,5 @@
-//! Who is connected to which desktop, by which address, and what they may do: in memory, for all desktops.
+//! Who is connected to which desktop, by which address, and what they may do: in memory, for desktops that have a driver. The
+//! store has all shares and takeovers.
 //!
 //! A desktop's own address gives control. A [`Share`] is another address of the same desktop, with a role of its own. A
 //! [`Takeover`] holds all viewers to `view`, whatever their address gives.
@@ -8,19 +9,27 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use tokio::sync::OwnedMutexGuard;
 use tokio::task::AbortHandle;
 
 use super::Uid;
 use super::lease::{EndReason, Lease, Release};
 use super::rights::{Clipboard, Rights, Role, Standing};
 
-/// What stands in a share's address instead of a port: 128 random bits as 32 hexadecimal digits. Whoever knows it has
-/// the share's rights, so its `Debug` shows nothing.
+/// What stands in a share's address instead of a port: 256 random bits as 64 hexadecimal digits, or the 128 as 32 of
+/// earlier versions. Whoever knows it has the share's rights, so it is shown once, the store has its hash only, and its
+/// `Debug` shows nothing.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Token(String);
+
+/// SHA-256 of a [`Token`]: enough, because nobody can guess so many random bits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TokenHash(pub [u8; 32]);
 
 /// A further address of a desktop.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +38,6 @@ pub struct Share {
     pub id: String,
     /// The desktop.
     pub uid: Uid,
-    /// The secret of its address.
-    pub token: Token,
     /// What whoever comes by it may do.
     pub rights: Rights,
     /// When it was made.
@@ -89,33 +96,20 @@ pub struct Change {
     pub clipboard: Option<Clipboard>,
 }
 
-/// All of it. Never waits, and never holds its lock for longer than a look.
+/// All of it. Never waits for anything but [`Access::changing`].
 #[derive(Debug, Default)]
 pub(super) struct Access {
-    inner: Mutex<Inner>,
+    desktops: Mutex<HashMap<Uid, Desktop>>,
     last_viewer: AtomicU64,
-    /// Held while the store and this are changed together.
-    pub(super) changing: tokio::sync::Mutex<()>,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    tokens: HashMap<Token, (Uid, String)>,
-    desktops: HashMap<Uid, Desktop>,
+    changing: Mutex<HashMap<Uid, Weak<tokio::sync::Mutex<()>>>>,
 }
 
 #[derive(Debug, Default)]
 struct Desktop {
+    /// Whether it has a driver, so that its takeover is kept here.
+    is_open: bool,
     takeover: Option<Takeover>,
-    shares: BTreeMap<String, Entry>,
     viewers: BTreeMap<u64, Connected>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    share: Share,
-    /// What ends it when it expires.
-    timer: Option<AbortHandle>,
 }
 
 #[derive(Debug)]
@@ -123,8 +117,12 @@ struct Connected {
     standing: Arc<Standing>,
     stream: String,
     since: Timestamp,
+    /// What its address gives.
+    rights: Rights,
     share: Option<String>,
     client: Option<ClientName>,
+    /// Ends it with its share.
+    expiry: Option<AbortHandle>,
 }
 
 impl ClientName {
@@ -157,21 +155,27 @@ impl Takeover {
 impl Token {
     /// A new one.
     pub fn random() -> Self {
-        Self(format!("{:032x}", rand::random::<u128>()))
+        let [high, low]: [u128; 2] = rand::random();
+        Self(format!("{high:032x}{low:032x}"))
     }
 
     /// A text that has the form of one.
     pub fn parse(text: &str) -> Option<Self> {
-        let well_formed = text.len() == 32
+        let well_formed = matches!(text.len(), 32 | 64)
             && text
                 .bytes()
                 .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         well_formed.then(|| Self(text.to_owned()))
     }
 
-    /// The text itself, for an address or the store.
+    /// The text itself, for an address.
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+
+    /// What the store has of it.
+    pub fn hash(&self) -> TokenHash {
+        TokenHash(Sha256::digest(self.0.as_bytes()).into())
     }
 }
 
@@ -202,63 +206,84 @@ impl Change {
 }
 
 impl Access {
-    /// The share that an address belongs to.
-    pub(super) fn resolve(&self, token: &Token) -> Option<Share> {
-        let inner = self.lock();
-        let (uid, id) = inner.tokens.get(token)?;
-        let share = &inner.desktops.get(uid)?.shares.get(id)?.share;
-        (!share.has_expired(Timestamp::now())).then(|| share.clone())
+    /// Held while the store and this are changed together, and while a desktop is read: it waits for those who change the
+    /// same desktop only.
+    pub(super) async fn changing(&self, uid: &Uid) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut changing = lock(&self.changing);
+            let held = changing.get(uid).and_then(Weak::upgrade);
+            held.unwrap_or_else(|| {
+                changing.retain(|_, lock| lock.strong_count() > 0);
+                let lock = Arc::default();
+                changing.insert(uid.clone(), Arc::downgrade(&lock));
+                lock
+            })
+        };
+        lock.lock_owned().await
     }
 
-    /// Enters a connection in the list for as long as its lease lives; `token` is the share it came by. `None` when the
-    /// share is not there any more.
+    /// A desktop gets a driver, and has this takeover.
+    pub(super) fn open(&self, uid: &Uid, takeover: Option<Takeover>) {
+        let mut desktops = lock(&self.desktops);
+        let desktop = desktops.entry(uid.clone()).or_default();
+        desktop.is_open = true;
+        desktop.set_takeover(takeover);
+    }
+
+    /// A desktop has no driver any more.
+    pub(super) fn close(&self, uid: &Uid) {
+        let mut desktops = lock(&self.desktops);
+        if let Some(desktop) = desktops.get_mut(uid) {
+            desktop.is_open = false;
+        }
+        remove_unused(&mut desktops, uid);
+    }
+
+    /// Enters a connection in the list for as long as its lease lives; `share` is what it came by.
     pub(super) fn admit(
         self: &Arc<Self>,
         uid: &Uid,
-        token: Option<&Token>,
+        share: Option<&Share>,
         stream: &str,
         client: Option<ClientName>,
         lease: Lease,
-    ) -> Option<Lease> {
+    ) -> Lease {
         let id = self.last_viewer.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut inner = self.lock();
-        let share = match token {
-            Some(token) => Some(inner.tokens.get(token)?.1.clone()),
-            None => None,
-        };
-        let desktop = inner.desktops.entry(uid.clone()).or_default();
-        if let Some(id) = &share {
-            desktop.shares.get(id)?;
-        }
-        let rights = desktop.rights(share.as_deref(), client.as_ref());
-        let standing = Arc::new(Standing::new(rights));
+        let mut desktops = lock(&self.desktops);
+        let desktop = desktops.entry(uid.clone()).or_default();
+        let given = share.map_or(Rights::of(Role::Control), |share| share.rights);
+        let standing = Arc::new(Standing::new(given));
+        let expires = share.and_then(|share| share.expires);
         let viewer = Connected {
             standing: Arc::clone(&standing),
             stream: stream.to_owned(),
             since: Timestamp::now(),
-            share,
+            rights: given,
+            share: share.map(|share| share.id.clone()),
             client,
+            expiry: expires.map(|at| end_at(Arc::clone(&standing), at)),
         };
+        standing.set(desktop.rights_of(&viewer));
         desktop.viewers.insert(id, viewer);
         let (access, uid) = (Arc::clone(self), uid.clone());
         let leave = Release::new(move || access.leave(&uid, id));
-        Some(lease.held_by(standing, leave))
+        lease.held_by(standing, leave)
     }
 
     fn leave(&self, uid: &Uid, id: u64) {
-        let mut inner = self.lock();
-        if let Some(desktop) = inner.desktops.get_mut(uid) {
-            desktop.viewers.remove(&id);
-            if desktop.is_empty() {
-                inner.desktops.remove(uid);
-            }
+        let mut desktops = lock(&self.desktops);
+        let viewers = desktops.get_mut(uid).map(|desktop| &mut desktop.viewers);
+        let viewer = viewers.and_then(|viewers| viewers.remove(&id));
+        if let Some(expiry) = viewer.and_then(|viewer| viewer.expiry) {
+            expiry.abort();
         }
+        remove_unused(&mut desktops, uid);
     }
 
     /// Who is connected to the desktop, in the order in which they came.
     pub(super) fn viewers(&self, uid: &Uid) -> Vec<Viewer> {
-        let inner = self.lock();
-        let viewers = inner.desktops.get(uid).map(|desktop| &desktop.viewers);
+        let desktops = lock(&self.desktops);
+        let viewers = desktops.get(uid).map(|desktop| &desktop.viewers);
         viewers
             .into_iter()
             .flatten()
@@ -268,77 +293,36 @@ impl Access {
 
     /// Changes what one viewer may do; `None` when it is not there.
     pub(super) fn change_viewer(&self, uid: &Uid, id: u64, change: Change) -> Option<Viewer> {
-        let inner = self.lock();
-        let viewer = inner.desktops.get(uid)?.viewers.get(&id)?;
+        let desktops = lock(&self.desktops);
+        let viewer = desktops.get(uid)?.viewers.get(&id)?;
         viewer.standing.set(change.apply(viewer.standing.rights()));
         Some(viewer.describe(id))
     }
 
-    /// The takeover of the desktop, while there is one.
-    pub(super) fn takeover(&self, uid: &Uid) -> Option<Takeover> {
-        self.lock().desktops.get(uid)?.takeover.clone()
-    }
-
-    /// What a client without a name gets by this share at this moment.
-    pub(super) fn rights_by(&self, share: &Share) -> Rights {
-        let inner = self.lock();
-        let desktop = inner.desktops.get(&share.uid);
-        desktop.map_or(share.rights, |desktop| {
-            desktop.rights(Some(&share.id), None)
-        })
+    /// The takeover of a desktop that has a driver, where there is one; `None` where there is no driver.
+    pub(super) fn takeover(&self, uid: &Uid) -> Option<Option<Takeover>> {
+        let desktops = lock(&self.desktops);
+        let desktop = desktops.get(uid).filter(|desktop| desktop.is_open);
+        desktop.map(|desktop| desktop.takeover.clone())
     }
 
     /// Starts, changes or lifts the takeover of a desktop, and sets the rights of all its viewers by it.
     pub(super) fn set_takeover(&self, uid: &Uid, takeover: Option<Takeover>) {
-        let mut inner = self.lock();
-        let desktop = inner.desktops.entry(uid.clone()).or_default();
-        desktop.takeover = takeover;
-        for viewer in desktop.viewers.values() {
-            viewer.standing.set(desktop.rights_of(viewer));
-        }
-        if desktop.is_empty() {
-            inner.desktops.remove(uid);
+        if let Some(desktop) = lock(&self.desktops).get_mut(uid) {
+            desktop.set_takeover(takeover);
         }
     }
 
-    /// Puts a share in force.
-    pub(super) fn add(&self, share: Share, timer: Option<AbortHandle>) {
-        let mut inner = self.lock();
-        let key = (share.uid.clone(), share.id.clone());
-        inner.tokens.insert(share.token.clone(), key);
-        let desktop = inner.desktops.entry(share.uid.clone()).or_default();
-        desktop
-            .shares
-            .insert(share.id.clone(), Entry { share, timer });
-    }
-
-    /// The desktop's shares, oldest first.
-    pub(super) fn shares(&self, uid: &Uid) -> Vec<Share> {
-        let inner = self.lock();
-        let shares = inner.desktops.get(uid).map(|desktop| &desktop.shares);
-        let mut shares: Vec<Share> = shares
-            .into_iter()
-            .flat_map(BTreeMap::values)
-            .map(|entry| entry.share.clone())
-            .collect();
-        shares.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
-        shares
-    }
-
-    /// One share of the desktop.
-    pub(super) fn share(&self, uid: &Uid, id: &str) -> Option<Share> {
-        let inner = self.lock();
-        Some(inner.desktops.get(uid)?.shares.get(id)?.share.clone())
-    }
-
-    /// Changes what those may do who come, or have come, by a share.
+    /// Changes what those may do who have come by a share.
     pub(super) fn change_share(&self, changed: &Share) {
-        let mut inner = self.lock();
-        let Some(desktop) = inner.desktops.get_mut(&changed.uid) else {
+        let mut desktops = lock(&self.desktops);
+        let Some(desktop) = desktops.get_mut(&changed.uid) else {
             return;
         };
-        if let Some(entry) = desktop.shares.get_mut(&changed.id) {
-            entry.share.rights = changed.rights;
+        for viewer in desktop.viewers.values_mut() {
+            if viewer.share.as_ref() == Some(&changed.id) {
+                viewer.rights = changed.rights;
+            }
         }
         for viewer in desktop.viewers.values() {
             if viewer.share.as_ref() == Some(&changed.id) {
@@ -347,77 +331,67 @@ impl Access {
         }
     }
 
-    /// Takes a share out of force, and ends the connections of those who came by it.
-    pub(super) fn remove(&self, uid: &Uid, id: &str, reason: EndReason) {
-        let mut inner = self.lock();
-        let Some(desktop) = inner.desktops.get_mut(uid) else {
-            return;
-        };
-        let Some(entry) = desktop.shares.remove(id) else {
-            return;
-        };
-        for viewer in desktop.viewers.values() {
+    /// Ends the connections of those who have come by a share, because it is revoked.
+    pub(super) fn end_share(&self, uid: &Uid, id: &str) {
+        let desktops = lock(&self.desktops);
+        let viewers = desktops.get(uid).map(|desktop| &desktop.viewers);
+        for viewer in viewers.into_iter().flat_map(BTreeMap::values) {
             if viewer.share.as_deref() == Some(id) {
-                viewer.standing.end(reason);
+                viewer.standing.end(EndReason::ShareRevoked);
             }
         }
-        // One that has expired is removed by its own timer, which has still to see to the store.
-        if reason == EndReason::ShareRevoked {
-            entry.cancel();
-        }
-        if desktop.is_empty() {
-            inner.desktops.remove(uid);
-        }
-        inner.tokens.remove(&entry.share.token);
-    }
-
-    /// A desktop that is forgotten has no shares.
-    pub(super) fn forget(&self, uid: &Uid) {
-        let mut inner = self.lock();
-        let Some(desktop) = inner.desktops.get_mut(uid) else {
-            return;
-        };
-        desktop.takeover = None;
-        let shares = std::mem::take(&mut desktop.shares);
-        if desktop.is_empty() {
-            inner.desktops.remove(uid);
-        }
-        for entry in shares.into_values() {
-            entry.cancel();
-            inner.tokens.remove(&entry.share.token);
-        }
-    }
-
-    // A panic while it is held cannot leave more than an entry that leads nowhere: go on with it.
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// What a client without a name gets by a share, while the desktop has this takeover.
+pub(super) fn rights_by(share: &Share, takeover: Option<&Takeover>) -> Rights {
+    limited(share.rights, takeover, None)
+}
+
+/// What is left of an address's rights.
+fn limited(rights: Rights, takeover: Option<&Takeover>, client: Option<&ClientName>) -> Rights {
+    match takeover {
+        Some(takeover) if !takeover.spares(client) => Rights::of(Role::View),
+        Some(_) | None => rights,
+    }
+}
+
+/// Ends a connection when the share it came by expires.
+fn end_at(standing: Arc<Standing>, at: Timestamp) -> AbortHandle {
+    let left = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
+    let timer = async move {
+        tokio::time::sleep(left).await;
+        standing.end(EndReason::ShareExpired);
+    };
+    tokio::spawn(timer).abort_handle()
+}
+
+fn remove_unused(desktops: &mut HashMap<Uid, Desktop>, uid: &Uid) {
+    let is_unused = |desktop: &Desktop| !desktop.is_open && desktop.viewers.is_empty();
+    if desktops.get(uid).is_some_and(is_unused) {
+        desktops.remove(uid);
+    }
+}
+
+// A panic while one is held cannot leave more than an entry that leads nowhere: go on with it.
+fn lock<T>(inner: &Mutex<T>) -> MutexGuard<'_, T> {
+    inner.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Desktop {
-    /// What a connection may do that came by this share, or by the desktop's own address.
-    fn rights(&self, share: Option<&str>, client: Option<&ClientName>) -> Rights {
-        let spared = |takeover: &Takeover| takeover.spares(client);
-        if !self.takeover.as_ref().is_none_or(spared) {
-            return Rights::of(Role::View);
-        }
-        match share {
-            None => Rights::of(Role::Control),
-            // A share that was revoked gives nothing back to those who have still to go.
-            Some(id) => self
-                .shares
-                .get(id)
-                .map_or(Rights::of(Role::View), |entry| entry.share.rights),
+    fn set_takeover(&mut self, takeover: Option<Takeover>) {
+        self.takeover = takeover;
+        for viewer in self.viewers.values() {
+            viewer.standing.set(self.rights_of(viewer));
         }
     }
 
     fn rights_of(&self, viewer: &Connected) -> Rights {
-        self.rights(viewer.share.as_deref(), viewer.client.as_ref())
-    }
-
-    /// Whether there is nothing to remember of it.
-    fn is_empty(&self) -> bool {
-        self.takeover.is_none() && self.shares.is_empty() && self.viewers.is_empty()
+        limited(
+            viewer.rights,
+            self.takeover.as_ref(),
+            viewer.client.as_ref(),
+        )
     }
 }
 
@@ -431,14 +405,6 @@ impl Connected {
             share: self.share.clone(),
             client: self.client.clone(),
             address: self.standing.address(),
-        }
-    }
-}
-
-impl Entry {
-    fn cancel(&self) {
-        if let Some(timer) = &self.timer {
-            timer.abort();
         }
     }
 }

@@ -180,7 +180,10 @@ mod tests {
     fn a_desktop_that_ends_or_was_never_looked_at_is_left_alone() {
         let now = Instant::now();
         let mut schedule = Schedule::default();
-        let starting = State::Starting { run: Run(1) };
+        let starting = State::Starting {
+            run: Run(1),
+            exited: None,
+        };
         assert_eq!(schedule.look(&starting, now), None);
         assert!(!schedule.was_ready());
         assert_eq!(schedule.look(&used(), now), None);

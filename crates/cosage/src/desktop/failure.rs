@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::keys::KeyError;
+use super::record::Failure;
 use crate::descriptors;
 use crate::engine::{EngineError, Exit};
+use crate::store::StoreError;
 
 /// Why a start (or a stop) failed. The text names what was wrong and, where there is one, the next
 /// step; it is what the caller reads.
@@ -62,6 +64,14 @@ pub enum FailReason {
     /// The record could not be kept or deleted.
     #[error("{0}")]
     Store(String),
+    /// A start failed that another life of the service's driver made; in the words of then.
+    #[error("{text}")]
+    Earlier {
+        /// What was wrong and the next step.
+        text: String,
+        /// The last lines it wrote.
+        logs: String,
+    },
     /// A task of the service panicked over it.
     #[error(
         "the service failed with this desktop, which was stopped; ask again, and look into the service's log"
@@ -76,12 +86,17 @@ impl FailReason {
     /// The last lines the desktop wrote, where they tell something.
     pub fn logs(&self) -> Option<&str> {
         match self {
-            Self::Timeout { logs, .. } | Self::AppExited { logs, .. } if !logs.is_empty() => {
+            Self::Timeout { logs, .. }
+            | Self::AppExited { logs, .. }
+            | Self::Earlier { logs, .. }
+                if !logs.is_empty() =>
+            {
                 Some(logs)
             }
             _ => None,
         }
     }
+
     /// Adds the last lines it wrote to a reason that has room for them.
     pub(super) fn set_logs(&mut self, text: String) {
         if let Self::Timeout { logs, .. } | Self::AppExited { logs, .. } = self {
@@ -96,6 +111,21 @@ impl FailReason {
                 "its target may not be dialled, or was not found".to_owned()
             }
             reason => reason.to_string(),
+        }
+    }
+}
+
+impl From<StoreError> for FailReason {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error.to_string())
+    }
+}
+
+impl From<Failure> for FailReason {
+    fn from(failure: Failure) -> Self {
+        Self::Earlier {
+            text: failure.text,
+            logs: failure.logs.unwrap_or_default(),
         }
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 
-use super::manager::Manager;
-use crate::catalog::{App, Source};
+use crate::catalog::{App, Catalog, Source};
+use crate::engine::Engine;
 
 /// What was seen last.
 #[derive(Debug, Default)]
@@ -30,28 +30,19 @@ impl Images {
             seen
         });
     }
-}
 
-impl Manager {
     /// Whether the app's image is there, as it was seen last; `None` where that is not known, and
     /// for an app that needs none.
-    pub fn image_is_there(&self, app: &App) -> Option<bool> {
+    pub(super) fn has(&self, app: &App) -> Option<bool> {
         match &app.source {
-            Source::Container(source) => self.shared.images.seen.load().get(&source.image).copied(),
+            Source::Container(source) => self.seen.load().get(&source.image).copied(),
             Source::Remote { .. } => None,
         }
     }
 
-    /// Looks at the images of the whole catalogue, in a task of its own.
-    pub(super) fn look_at_images_aside(&self) {
-        let manager = self.clone();
-        tokio::spawn(async move { manager.look_at_images().await });
-    }
-
-    async fn look_at_images(&self) {
-        let images = &self.shared.images;
-        let _turn = images.looking.lock().await;
-        let catalog = self.catalog();
+    /// Looks at the images of the whole catalogue.
+    pub(super) async fn look(&self, engine: &dyn Engine, catalog: &Catalog) {
+        let _turn = self.looking.lock().await;
         let wanted: BTreeSet<&str> = catalog
             .apps
             .values()
@@ -62,7 +53,7 @@ impl Manager {
             .collect();
         let mut seen = HashMap::new();
         for image in wanted {
-            match self.shared.engine.has_image(image).await {
+            match engine.has_image(image).await {
                 Ok(there) => {
                     seen.insert(image.to_owned(), there);
                 }
@@ -70,6 +61,6 @@ impl Manager {
                 Err(error) => tracing::debug!(image, %error, "the image could not be looked for"),
             }
         }
-        images.seen.store(Arc::new(seen));
+        self.seen.store(Arc::new(seen));
     }
 }

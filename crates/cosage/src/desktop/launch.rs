@@ -1,5 +1,6 @@
 //! The two long ways of a run: from the order to start until it answers, and to its end.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -8,8 +9,9 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::context::Context;
 use super::failure::FailReason;
-use super::manager::Shared;
+use super::record::{DesktopRecord, EndCause, NewRun};
 use super::view::Progress;
 use crate::catalog::Timers;
 use crate::engine::{
@@ -36,67 +38,70 @@ pub trait Probe: Send + Sync + 'static {
     async fn ready(&self, endpoint: &Endpoint, password: Option<&VncPassword>);
 }
 
+/// A new instance, and what the store has to know before it is made.
+pub(super) struct Order {
+    /// The desktop, where the store does not have it yet.
+    pub(super) record: Option<Arc<DesktopRecord>>,
+    /// The run.
+    pub(super) run: NewRun,
+    /// What the engine is to start.
+    pub(super) spec: LaunchSpec,
+}
+
 /// What is launched.
 pub(super) enum Launch {
     /// A new instance.
-    New(Box<LaunchSpec>),
-    /// An instance that runs already.
+    New(Box<Order>),
+    /// An instance that runs already, whose run is in the store.
     Found(Box<Instance>),
 }
 
-impl Launch {
-    /// Where it begins.
-    pub(super) fn progress(&self) -> Progress {
-        match self {
-            Self::New(_) => Progress::Engine(StartStep::Queued),
-            Self::Found(_) => Progress::Waiting,
-        }
-    }
+/// How it is launched.
+pub(super) struct Attempt {
+    /// The app's timers.
+    pub(super) timers: Timers,
+    /// Calls the launch off.
+    pub(super) cancel: CancellationToken,
+    /// Tells that the instance ended.
+    pub(super) exited: oneshot::Receiver<Exit>,
 }
 
 /// Starts an instance and waits until all streams that show it answer. A launch ends in one of two
-/// ways: it answers, or nothing of it is left. What cannot be removed now is an orphan.
+/// ways: it answers, or nothing of it is left and its run has ended. What cannot be removed now is an orphan.
+///
+/// `on_begun` is told that the store has the run, before anything is asked of the engine.
 pub(super) async fn launch(
-    shared: &Shared,
+    context: &Context,
     launch: Launch,
-    timers: Timers,
-    cancel: CancellationToken,
-    exited: oneshot::Receiver<Exit>,
+    attempt: Attempt,
+    on_begun: impl Fn(),
     on_progress: impl Fn(Progress) + Send + Sync,
 ) -> Result<Instance, FailReason> {
-    let engine = &*shared.engine;
-    let grace = timers.stop_grace;
+    let engine = &*context.engine;
+    let Attempt {
+        timers,
+        cancel,
+        exited,
+    } = attempt;
     let instance = match launch {
-        // Not bounded here: the engine bounds its own calls, and a pull may well take minutes.
-        Launch::New(spec) => {
-            let may_run = AtomicBool::new(false);
-            let on_step = |step| {
-                may_run.fetch_or(step == StartStep::Starting, Ordering::Relaxed);
-                on_progress(Progress::Engine(step));
-            };
-            match engine.start(&spec, &cancel, &on_step).await {
-                Ok(instance) => {
-                    on_progress(Progress::Waiting);
-                    instance
-                }
-                Err(error) => {
-                    match (may_run.into_inner(), error.is_unavailable()) {
-                        // What was made and does not run is never adopted.
-                        (false, _) => {}
-                        // Asking once more would take as long again.
-                        (true, true) => shared.add_orphan(&spec.instance).await,
-                        (true, false) => shared.abandon(&spec.instance, grace).await,
-                    }
-                    return Err(reason_of(error));
-                }
-            }
+        Launch::New(order) => {
+            let Order { record, run, spec } = *order;
+            context.store.begin_run(record.as_deref(), &run).await?;
+            on_begun();
+            start(context, &spec, timers, &cancel, on_progress).await?
         }
         Launch::Found(instance) => {
-            still_runs(engine, &instance.id).await?;
+            if let Err(failure) = still_runs(engine, &instance.id).await {
+                let endings = &context.endings;
+                endings
+                    .abandon(&instance.id, timers.stop_grace, EndCause::Exited)
+                    .await;
+                return Err(failure);
+            }
             *instance
         }
     };
-    let mut failure = match answers(&*shared.probe, &instance, timers.start, &cancel, exited).await
+    let mut failure = match answers(&*context.probe, &instance, timers.start, &cancel, exited).await
     {
         Ok(()) => return Ok(instance),
         Err(failure) => failure,
@@ -113,8 +118,54 @@ pub(super) async fn launch(
     if let FailReason::Timeout { logs, .. } | FailReason::AppExited { logs, .. } = &mut failure {
         *logs = last_lines(engine, &instance.id).await;
     }
-    shared.abandon(&instance.id, grace).await;
+    let cause = cause_of(&failure);
+    let endings = &context.endings;
+    endings
+        .abandon(&instance.id, timers.stop_grace, cause)
+        .await;
     Err(failure)
+}
+
+/// Has the engine start an instance whose run has begun; on an error, the run has ended.
+async fn start(
+    context: &Context,
+    spec: &LaunchSpec,
+    timers: Timers,
+    cancel: &CancellationToken,
+    on_progress: impl Fn(Progress) + Send + Sync,
+) -> Result<Instance, FailReason> {
+    let may_run = AtomicBool::new(false);
+    let on_step = |step| {
+        may_run.fetch_or(step == StartStep::Starting, Ordering::Relaxed);
+        on_progress(Progress::Engine(step));
+    };
+    // Not bounded here: the engine bounds its own calls, and a pull may well take minutes.
+    let error = match context.engine.start(spec, cancel, &on_step).await {
+        Ok(instance) => {
+            on_progress(Progress::Waiting);
+            return Ok(instance);
+        }
+        Err(error) => error,
+    };
+    let (id, endings) = (&spec.instance, &context.endings);
+    let is_unavailable = error.is_unavailable();
+    let reason = reason_of(error);
+    let cause = cause_of(&reason);
+    if may_run.into_inner() && !is_unavailable {
+        endings.abandon(id, timers.stop_grace, cause).await;
+    } else {
+        // What was made and does not run is never adopted. To ask an engine that is away once more would take as long again.
+        endings.condemn(id);
+        endings.end_run(id, cause).await;
+    }
+    Err(reason)
+}
+
+fn cause_of(failure: &FailReason) -> EndCause {
+    match failure {
+        FailReason::StoppedByRequest => EndCause::Stopped,
+        _ => EndCause::Failed,
+    }
 }
 
 /// The list that an instance was found in may be older than its end. As long as the engine does not say so, it runs.
@@ -159,18 +210,20 @@ async fn answers(
 }
 
 /// Ends an instance, however long it takes: an engine that is away comes back. `delayed` is told of
-/// each try that failed. From the first of them on it is an orphan, so that its end outlives the service.
+/// each try that failed. From the first of them on its run has ended, so that its end outlives the service.
 pub(super) async fn end(
-    shared: &Shared,
+    context: &Context,
     id: &InstanceId,
     grace: Duration,
+    why: EndCause,
     delayed: impl Fn(FailReason),
 ) {
     let mut pause = RETRY_FIRST;
-    while let Err(error) = shared.end(id, grace).await {
+    while let Err(error) = context.endings.end(id, grace, why).await {
         if pause == RETRY_FIRST {
             tracing::warn!(instance = %id, %error, "the stop is delayed and tried again");
-            shared.add_orphan(id).await;
+            context.endings.condemn(id);
+            context.endings.end_run(id, why).await;
         }
         delayed(FailReason::Engine(error));
         tokio::time::sleep(pause).await;

@@ -65,6 +65,8 @@ pub enum State {
     Starting {
         /// The run that starts.
         run: Run,
+        /// How its instance ended, where the engine said so before the launch did.
+        exited: Option<Exited>,
     },
     /// Its instance answers.
     Ready {
@@ -87,6 +89,8 @@ pub enum State {
         reason: EndReason,
         /// What comes after.
         then: AfterStop,
+        /// Whether the instance ran when its end began, so that a last picture can be taken.
+        still_runs: bool,
     },
     /// Its last start failed, and nothing of it runs.
     Failed {
@@ -100,6 +104,15 @@ pub enum State {
     },
     /// It does not exist any more; a request for its name makes a new desktop.
     Gone,
+}
+
+/// How an instance ended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exited {
+    /// What the engine says of it.
+    pub exit: Exit,
+    /// After how long without viewers it ends by itself, where it does.
+    pub own_timeout: Option<Duration>,
 }
 
 /// By which address the holder of a lease came.
@@ -166,9 +179,8 @@ pub enum Event {
     LaunchFailed(Run, FailReason),
     /// A lease was dropped.
     Released(Run, Holder),
-    /// The instance ended by itself, or is not there any more. Some do so for want of viewers,
-    /// after the time that is given for those.
-    Exited(Run, Exit, Option<Duration>),
+    /// The instance ended by itself, or is not there any more.
+    Exited(Run, Exited),
     /// The stop is done: nothing of the run is left but, where it ended by itself, the last lines
     /// it wrote.
     Stopped(Run, String),
@@ -189,6 +201,8 @@ pub enum Effect {
     Probe(Run),
     /// Call the launch off; it still reports.
     CancelLaunch(Run),
+    /// Tell the launch that its instance ended; it still reports.
+    FailLaunch(Run, Exit),
     /// End the instance under its viewers, remove it, and report Stopped.
     Stop(Run, EndReason),
     /// Tell a waiting request.
@@ -287,8 +301,28 @@ impl State {
 impl Lifecycle {
     /// A desktop of which nothing runs.
     pub fn new(timers: Timers, history: History) -> Self {
+        Self::resting(State::Asleep, timers, history)
+    }
+
+    /// A desktop whose last start failed.
+    pub fn failed(timers: Timers, reason: FailReason) -> Self {
+        Self::resting(State::Failed { reason }, timers, History::Proven)
+    }
+
+    /// The same, whose runs are counted on from this number: reports of earlier ones may still come.
+    #[must_use]
+    pub fn counting_from(self, runs: u64) -> Self {
+        Self { runs, ..self }
+    }
+
+    /// How many runs were begun.
+    pub fn runs(&self) -> u64 {
+        self.runs
+    }
+
+    fn resting(state: State, timers: Timers, history: History) -> Self {
         Self {
-            state: State::Asleep,
+            state,
             timers,
             history,
             runs: 0,
@@ -302,6 +336,15 @@ impl Lifecycle {
     /// Where it is.
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Whether nothing of it runs, nothing is under way, and no request waits.
+    pub fn rests(&self) -> bool {
+        let is_at_rest = matches!(
+            self.state,
+            State::Asleep | State::Failed { .. } | State::Gone
+        );
+        is_at_rest && self.waiting.is_empty() && self.stopping.is_empty()
     }
 
     /// Replaces the timers: those of the app as the catalogue has it now, read at each start.
@@ -353,9 +396,7 @@ impl Lifecycle {
             Event::Launched(run, age) => self.launched(run, age, now, &mut effects),
             Event::LaunchFailed(run, reason) => self.launch_failed(run, reason, &mut effects),
             Event::Released(run, holder) => self.released(run, holder, now),
-            Event::Exited(run, exit, own_timeout) => {
-                self.exited(run, exit, own_timeout, now, &mut effects);
-            }
+            Event::Exited(run, how) => self.exited(run, how, now, &mut effects),
             Event::Stopped(run, logs) => self.stopped(run, logs, &mut effects),
             Event::StopDelayed(run, reason) => self.stop_delayed(run, &reason, &mut effects),
             Event::Forgotten(result) => self.forgotten(result, &mut effects),
@@ -463,7 +504,7 @@ impl Lifecycle {
                     effects.push(Effect::Forget);
                 }
             },
-            State::Starting { run } => {
+            State::Starting { run, .. } => {
                 let run = *run;
                 effects.push(Effect::CancelLaunch(run));
                 self.stopping.push(id);
@@ -471,13 +512,14 @@ impl Lifecycle {
                     run,
                     reason: EndReason::Stopped,
                     then,
+                    still_runs: false,
                 };
                 self.refuse_waiting(&FailReason::StoppedByRequest, effects);
             }
             State::Ready { run, .. } => {
                 let run = *run;
                 self.stopping.push(id);
-                self.begin_stop(run, EndReason::Stopped, then, effects);
+                self.begin_stop(run, EndReason::Stopped, then, true, effects);
             }
             State::Stopping { then: current, .. } => {
                 if *current != AfterStop::Forget {
@@ -497,14 +539,17 @@ impl Lifecycle {
             self.found = true;
             // It ran before this service knew of it: it is no first start that could leave nothing.
             self.history = History::Proven;
-            self.state = State::Starting { run };
+            self.state = State::Starting { run, exited: None };
             effects.push(Effect::Probe(run));
         }
     }
 
     fn launched(&mut self, run: Run, age: Duration, now: Instant, effects: &mut Vec<Effect>) {
         match self.state {
-            State::Starting { run: current } if current == run => {
+            State::Starting {
+                run: current,
+                exited,
+            } if current == run => {
                 self.history = History::Proven;
                 let since = now.checked_sub(age).unwrap_or(now);
                 self.state = State::Ready {
@@ -521,6 +566,9 @@ impl Lifecycle {
                         Want::Lease => self.grant(id, Holder::Viewer, effects),
                         Want::Join(holder) => self.grant(id, holder, effects),
                     }
+                }
+                if let Some(exited) = exited {
+                    self.exited(run, exited, now, effects);
                 }
             }
             // It was called off too late: it has to be ended the long way.
@@ -539,7 +587,7 @@ impl Lifecycle {
     fn launch_failed(&mut self, run: Run, reason: FailReason, effects: &mut Vec<Effect>) {
         match self.state {
             // An instance that ends while it is adopted is like one that ended just before: it is no failed start.
-            State::Starting { run: current }
+            State::Starting { run: current, .. }
                 if current == run
                     && self.found
                     && matches!(reason, FailReason::AppExited { .. }) =>
@@ -554,7 +602,7 @@ impl Lifecycle {
                     }
                 }
             }
-            State::Starting { run: current } if current == run => {
+            State::Starting { run: current, .. } if current == run => {
                 effects.push(Effect::ReleaseKey);
                 self.refuse_waiting(&reason, effects);
                 match self.history {
@@ -597,14 +645,17 @@ impl Lifecycle {
         }
     }
 
-    fn exited(
-        &mut self,
-        exited: Run,
-        exit: Exit,
-        own_timeout: Option<Duration>,
-        now: Instant,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn exited(&mut self, ended: Run, how: Exited, now: Instant, effects: &mut Vec<Effect>) {
+        if let State::Starting { run, exited } = &mut self.state
+            && *run == ended
+        {
+            if exited.is_none() {
+                *exited = Some(how);
+                effects.push(Effect::FailLaunch(ended, how.exit));
+            }
+            return;
+        }
+        let Exited { exit, own_timeout } = how;
         if let State::Ready {
             run,
             since,
@@ -612,7 +663,7 @@ impl Lifecycle {
             in_use,
             ..
         } = self.state
-            && run == exited
+            && run == ended
         {
             let lasted = now.duration_since(answers_since);
             if lasted >= LASTING {
@@ -655,7 +706,7 @@ impl Lifecycle {
             } else {
                 AfterStop::Rest
             };
-            self.begin_stop(run, reason, then, effects);
+            self.begin_stop(run, reason, then, false, effects);
         }
     }
 
@@ -749,14 +800,14 @@ impl Lifecycle {
             && let Some(due) = self.next_deadline()
             && due.at <= now
         {
-            self.begin_stop(run, due.reason, AfterStop::Rest, effects);
+            self.begin_stop(run, due.reason, AfterStop::Rest, true, effects);
         }
     }
 
     fn launch(&mut self, effects: &mut Vec<Effect>) {
         let run = self.next_run();
         self.found = false;
-        self.state = State::Starting { run };
+        self.state = State::Starting { run, exited: None };
         effects.push(Effect::Launch(run));
     }
 
@@ -765,9 +816,15 @@ impl Lifecycle {
         run: Run,
         reason: EndReason,
         then: AfterStop,
+        still_runs: bool,
         effects: &mut Vec<Effect>,
     ) {
-        self.state = State::Stopping { run, reason, then };
+        self.state = State::Stopping {
+            run,
+            reason,
+            then,
+            still_runs,
+        };
         effects.push(Effect::Stop(run, reason));
     }
 

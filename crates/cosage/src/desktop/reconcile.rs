@@ -1,18 +1,33 @@
-//! What the store and the drivers believe against what the engine has: at the start, whenever the
-//! engine comes back, and from time to time.
+//! What the store says against what the engine has: at the start, whenever the engine comes back, and from time to time.
+//!
+//! | instance | its run | what becomes of them |
+//! |---|---|---|
+//! | runs | live, of this process | adopted, unless a driver has it |
+//! | runs, and cannot be reached | live, of this process | ended, with the app's stop grace |
+//! | runs | ended, or none | ended, with the app's stop grace |
+//! | does not run | any | removed, and the run has ended |
+//! | any | live, of another process | left alone |
+//! | none | live, of this process | the run has ended |
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use futures_util::StreamExt;
+use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio_util::task::TaskTracker;
 
 use super::Uid;
-use super::driver::{Find, Handle, Message};
+use super::context::Context;
+use super::driver::{Find, Message};
 use super::failure::FailReason;
-use super::manager::Manager;
+use super::record::{Cause, EndCause, NewRun, RunRecord};
+use super::registry::Registry;
 use crate::engine::{EngineError, EngineEvent, Exit, Found, Instance, InstanceId};
+use crate::store::StoreError;
 use crate::supervise::caught;
 
 /// How often everything is compared although no event asked for it.
@@ -21,74 +36,132 @@ const PERIOD: Duration = Duration::from_secs(30);
 /// How long to wait before events are followed anew that have ended.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
-/// Follows the engine's events and reconciles, for as long as it is polled.
-pub async fn watch(manager: Manager) {
-    loop {
-        // A panic is in the log already.
-        if caught(follow(&manager)).await.is_ok() {
-            tracing::error!("the engine's events have ended; they are followed anew");
-        }
-        tokio::time::sleep(RESTART_PAUSE).await;
-    }
+/// How long a request waits for the first comparison with the engine.
+const COMPARISON_BOUND: Duration = Duration::from_secs(10);
+
+/// Why the store and the engine could not be compared.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReconcileError {
+    /// The engine's part.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The store's part.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
-async fn follow(manager: &Manager) {
-    let mut events = manager.shared.engine.events();
-    let mut clock = interval_at(Instant::now() + PERIOD, PERIOD);
-    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            event = events.next() => match event {
-                Some(EngineEvent::Connected) => manager.compare_aside(),
-                Some(EngineEvent::Disconnected(reason)) => {
-                    tracing::error!(%reason, "the container engine does not answer");
-                    manager.shared.outage.store(Some(reason.into()));
-                }
-                Some(EngineEvent::Exited(id, exit)) => manager.ended(&id, exit),
-                None => return,
-            },
-            () = manager.shared.catalog.replaced() => manager.look_at_images_aside(),
-            _ = clock.tick() => manager.compare_aside(),
-        }
-    }
+/// What is known of how they compare.
+pub(super) struct Reconciler {
+    context: Arc<Context>,
+    registry: Arc<Registry>,
+    /// Why the engine does not answer, while it does not.
+    outage: ArcSwapOption<String>,
+    /// Whether they were compared since the service started.
+    compared: watch::Sender<bool>,
+    /// Held while they are compared, so that it happens once at a time.
+    comparing: Mutex<()>,
+    /// What was found running, until it is known whether it answers.
+    adoptions: TaskTracker,
+    /// Whether what a version without runs started may still be found.
+    upgrading: AtomicBool,
 }
 
-impl Manager {
-    /// Compares once: adopts what runs and nobody claims, reports what is claimed and does not run,
-    /// and removes what is of no use.
+impl Reconciler {
+    pub(super) fn new(context: Arc<Context>, registry: Arc<Registry>) -> Arc<Self> {
+        Arc::new(Self {
+            context,
+            registry,
+            outage: ArcSwapOption::from_pointee("it was not asked yet".to_owned()),
+            compared: watch::Sender::new(false),
+            comparing: Mutex::default(),
+            adoptions: TaskTracker::new(),
+            upgrading: AtomicBool::new(true),
+        })
+    }
+
+    /// Follows the engine's events and reconciles, for as long as it is polled.
+    pub(super) async fn watch(self: &Arc<Self>) {
+        loop {
+            // A panic is in the log already.
+            if caught(self.follow()).await.is_ok() {
+                tracing::error!("the engine's events have ended; they are followed anew");
+            }
+            tokio::time::sleep(RESTART_PAUSE).await;
+        }
+    }
+
+    async fn follow(self: &Arc<Self>) {
+        let mut events = self.context.engine.events();
+        let mut clock = interval_at(Instant::now() + PERIOD, PERIOD);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                event = events.next() => match event {
+                    Some(EngineEvent::Connected) => self.spawn_reconcile(),
+                    Some(EngineEvent::Disconnected(reason)) => {
+                        tracing::error!(%reason, "the container engine does not answer");
+                        self.outage.store(Some(reason.into()));
+                    }
+                    Some(EngineEvent::Exited(id, exit)) => self.ended(&id, exit),
+                    None => return,
+                },
+                () = self.context.catalog.replaced() => self.spawn_image_look(),
+                _ = clock.tick() => self.spawn_reconcile(),
+            }
+        }
+    }
+
+    /// Compares once: see the table of this module.
     ///
     /// # Errors
-    /// When the engine does not answer.
-    pub async fn reconcile(&self) -> Result<(), EngineError> {
-        let _turn = self.shared.comparing.lock().await;
+    /// When the engine or the store does not answer.
+    pub(super) async fn reconcile(self: &Arc<Self>) -> Result<(), ReconcileError> {
+        let _turn = self.comparing.lock().await;
         let compared = caught(self.compare()).await;
-        let outcome = compared.unwrap_or_else(|panic| Err(EngineError::Refused(panic.to_string())));
+        let outcome =
+            compared.unwrap_or_else(|panic| Err(EngineError::Refused(panic.to_string()).into()));
         match &outcome {
             Ok(()) => {
-                if self.shared.outage.swap(None).is_some() {
+                if self.outage.swap(None).is_some() {
                     tracing::info!("the container engine answers");
                 }
-                self.shared.compared.send_replace(true);
-                self.look_at_images_aside();
+                self.compared.send_replace(true);
+                self.spawn_image_look();
             }
-            Err(error) => {
+            Err(ReconcileError::Engine(error)) => {
                 tracing::warn!(%error, "desktops could not be compared with the container engine");
-                self.shared.outage.store(Some(error.to_string().into()));
+                self.outage.store(Some(error.to_string().into()));
+            }
+            Err(ReconcileError::Store(error)) => {
+                tracing::error!(%error, "desktops could not be compared with the container engine");
             }
         }
         outcome
     }
 
-    async fn compare(&self) -> Result<(), EngineError> {
+    async fn compare(self: &Arc<Self>) -> Result<(), ReconcileError> {
+        let store = &self.context.store;
         // Before the list: what was ready then and is not in it is gone. What became ready later
         // may be missing in it for that reason alone.
-        let ready = self.claims(|handle| handle.view().instance.is_some());
-        let claimed_before = self.claims(|_| true);
-        let orphans = self.shared.orphans.all();
-        let found = self.shared.engine.list().await?;
+        let views = self.registry.views();
+        let ready = views.iter().filter_map(|view| view.instance.as_ref());
+        let ready: Vec<_> = ready.map(|instance| instance.id.clone()).collect();
+        let claimed_before: HashSet<_> = views
+            .iter()
+            .filter_map(|view| view.claimed.clone())
+            .collect();
+        let runs = store.live_runs().await?;
+        let found = self.context.engine.list().await?;
         // What is in the list and was started meanwhile is claimed by now, because a run is claimed
         // before its container is made; what was claimed before and is not any more has ended.
-        let claimed_after = self.claims(|_| true);
+        let views = self.registry.views();
+        let claimed_after: HashSet<_> = views
+            .iter()
+            .filter_map(|view| view.claimed.clone())
+            .collect();
+        let is_claimed =
+            |id: &InstanceId| claimed_before.contains(id) || claimed_after.contains(id);
+
         let running: HashSet<&InstanceId> = found
             .iter()
             .filter_map(|found| match found {
@@ -100,78 +173,171 @@ impl Manager {
             self.ended(id, Exit::default());
         }
         let found_ids: HashSet<&InstanceId> = found.iter().map(Found::id).collect();
-        for id in orphans.iter().filter(|id| !found_ids.contains(id)) {
-            self.shared.forget_orphan(id).await;
+        let is_ours = |run: &RunRecord| run.replica == store.replica();
+        for run in runs.iter().filter(|run| is_ours(run)) {
+            if !found_ids.contains(&run.instance) && !is_claimed(&run.instance) {
+                tracing::info!(uid = %run.uid, instance = %run.instance, "a run has no instance any more");
+                let endings = &self.context.endings;
+                endings.end_run(&run.instance, EndCause::Lost).await;
+            }
         }
-        for found in found {
-            if claimed_before.contains(found.id()) || claimed_after.contains(found.id()) {
+        self.context.endings.retain(|id| found_ids.contains(id));
+
+        let runs: HashMap<&InstanceId, &RunRecord> =
+            runs.iter().map(|run| (&run.instance, run)).collect();
+        for found in &found {
+            let run = runs.get(found.id()).copied();
+            if is_claimed(found.id()) || run.is_some_and(|run| !is_ours(run)) {
                 continue;
             }
             match found {
-                // An orphan that was ended since the list was asked for is none any more, and still in the list.
-                Found::Running(instance)
-                    if !orphans.contains(&instance.id)
-                        && !self.shared.orphans.contains(&instance.id) =>
-                {
-                    self.adopt(instance);
+                Found::Running(instance) if self.context.endings.is_condemned(&instance.id) => {
+                    self.remove_orphan(&instance.id, Some(&instance.uid));
                 }
-                Found::Running(Instance { id, uid, .. }) => self.remove_orphan(id, Some(&uid)),
+                Found::Running(instance) => match run {
+                    Some(run) => self.adopt(run, instance),
+                    None if self.take_over(instance, &runs).await? => {}
+                    None => self.remove_orphan(&instance.id, Some(&instance.uid)),
+                },
                 Found::Unusable { id, uid } => self.remove_orphan(id, uid.as_ref()),
                 // It may be on its way to being removed by somebody else already.
                 Found::Remains(id) => self.remove_orphan(id, None),
             }
+        }
+        if self.upgrading.load(Ordering::Relaxed) {
+            store.end_upgrade().await?;
+            self.upgrading.store(false, Ordering::Relaxed);
         }
         Ok(())
     }
 
     /// Hands a running instance to its desktop, with the key it was started with before anybody else
     /// can have it.
-    fn adopt(&self, instance: Instance) {
-        let handle = self.shared.get(&instance.uid);
-        let Some(handle) = handle.filter(|handle| handle.view().claimed.is_none()) else {
-            // Its desktop is forgotten, or runs as another instance.
-            return self.remove_orphan(instance.id, Some(&instance.uid));
-        };
-        match self
-            .shared
-            .keys
-            .lease(&instance.uid, Some(instance.key), None)
-        {
-            Ok(key) => handle.send(Message::Found(Find {
-                instance: Box::new(instance),
-                key,
-                adoption: self.shared.adoptions.token(),
-            })),
+    fn adopt(&self, run: &RunRecord, instance: &Instance) {
+        let uid = &run.uid;
+        let view = self.registry.view(uid);
+        if view.is_some_and(|view| view.claimed.is_some()) {
+            // Its desktop runs as another instance.
+            return self.remove_orphan(&run.instance, Some(uid));
+        }
+        match self.context.keys.lease(uid, Some(run.key), None) {
+            Ok(key) => {
+                let find = Find {
+                    instance: Box::new(instance.clone()),
+                    key,
+                    adoption: self.adoptions.token(),
+                };
+                self.registry.tell(uid, Message::Found(find));
+            }
             Err(error) => {
                 let reason = FailReason::from(error);
-                tracing::error!(uid = %instance.uid, %reason, "a running desktop cannot be adopted");
+                tracing::error!(%uid, %reason, "a running desktop cannot be adopted");
             }
         }
     }
 
+    /// Begins a run for an instance that a version of the service started which did not write runs. Says whether it was one.
+    async fn take_over(
+        &self,
+        instance: &Instance,
+        runs: &HashMap<&InstanceId, &RunRecord>,
+    ) -> Result<bool, StoreError> {
+        let store = &self.context.store;
+        let runs_already = runs.values().any(|run| run.uid == instance.uid);
+        if runs_already || !store.is_from_before(&instance.id).await? {
+            return Ok(false);
+        }
+        let run = NewRun {
+            instance: instance.id.clone(),
+            uid: instance.uid.clone(),
+            key: instance.key,
+            cause: Cause::Upgrade,
+            begun_at: instance.started_at,
+        };
+        let epoch = match store.begin_run(None, &run).await {
+            Ok(epoch) => epoch,
+            // Its desktop was deleted.
+            Err(StoreError::UnknownDesktop(_)) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let run = RunRecord {
+            instance: run.instance,
+            uid: run.uid,
+            replica: store.replica().to_owned(),
+            epoch,
+            key: run.key,
+            cause: run.cause,
+            begun_at: run.begun_at,
+            ready_at: None,
+            end: None,
+        };
+        self.adopt(&run, instance);
+        Ok(true)
+    }
+
     /// Waits until it is known of everything that was found running so far whether it answers.
-    pub async fn adopted(&self) {
-        self.shared.adoptions.close();
-        self.shared.adoptions.wait().await;
+    pub(super) async fn adopted(&self) {
+        self.adoptions.close();
+        self.adoptions.wait().await;
     }
 
-    /// In a task of its own, so that it holds up neither events nor the comparison.
-    fn compare_aside(&self) {
-        let manager = self.clone();
+    /// Whether what runs was compared with the engine since the service started.
+    pub(super) fn knows_what_runs(&self) -> bool {
+        *self.compared.borrow()
+    }
+
+    /// Waits until what runs is known: before that, a start could end a running desktop of the same name or get a stream
+    /// key that another one still holds, and a stop could find nothing to stop.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub(super) async fn compared(&self) -> Result<(), FailReason> {
+        let mut compared = self.compared.subscribe();
+        let known = tokio::time::timeout(COMPARISON_BOUND, compared.wait_for(|known| *known));
+        if known.await.is_ok() {
+            return Ok(());
+        }
+        let reason = self.outage().map_or_else(
+            || "it did not tell in time what runs".to_owned(),
+            |reason| reason.to_string(),
+        );
+        Err(FailReason::Engine(EngineError::Unavailable(reason)))
+    }
+
+    /// Why the engine does not answer, if it does not, as far as its events tell.
+    pub(super) fn outage(&self) -> Option<Arc<String>> {
+        self.outage.load_full()
+    }
+
+    /// In a task of its own, so that it holds up neither events nor the next comparison.
+    fn spawn_reconcile(self: &Arc<Self>) {
+        let reconciler = Arc::clone(self);
         // Its errors are logged and shown as an outage.
-        tokio::spawn(async move { drop(manager.reconcile().await) });
+        tokio::spawn(async move { drop(reconciler.reconcile().await) });
     }
 
-    /// Removes an instance without a run; one that runs is asked to end first.
-    fn remove_orphan(&self, id: InstanceId, uid: Option<&Uid>) {
-        if !self.shared.orphans.begin_ending(&id) {
+    fn spawn_image_look(&self) {
+        let context = Arc::clone(&self.context);
+        tokio::spawn(async move {
+            let catalog = context.catalog.current();
+            context.images.look(&*context.engine, &catalog).await;
+        });
+    }
+
+    /// Removes an instance without a live run; one that is running is asked to end first.
+    fn remove_orphan(&self, id: &InstanceId, uid: Option<&Uid>) {
+        if !self.context.endings.begin_ending(id) {
             return;
         }
-        let grace = self.shared.stop_grace(uid);
-        let shared = Arc::clone(&self.shared);
+        let context = Arc::clone(&self.context);
+        let (id, uid) = (id.clone(), uid.cloned());
         tokio::spawn(async move {
             tracing::info!(instance = %id, "removing an instance that belongs to no run");
-            match caught(shared.end(&id, grace)).await {
+            let ending = async {
+                let grace = context.stop_grace(uid.as_ref()).await;
+                context.endings.end(&id, grace, EndCause::Lost).await
+            };
+            match caught(ending).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     tracing::warn!(instance = %id, %error, "it could not be removed; the next comparison tries again");
@@ -180,27 +346,16 @@ impl Manager {
                     tracing::error!(instance = %id, %panic, "it could not be removed; the next comparison tries again");
                 }
             }
-            shared.orphans.was_ended(&id);
+            context.endings.was_ended(&id);
         });
     }
 
     fn ended(&self, id: &InstanceId, exit: Exit) {
-        let holder = self
-            .shared
-            .handles()
-            .into_iter()
-            .find(|handle| handle.view().claimed.as_ref() == Some(id));
-        if let Some(handle) = holder {
-            handle.send(Message::Ended(id.clone(), exit));
+        if let Some(uid) = self.registry.holder_of(id) {
+            // One that retired meanwhile knows already.
+            let _ = self
+                .registry
+                .tell_driver(&uid, Message::Ended(id.clone(), exit));
         }
-    }
-
-    fn claims(&self, of: impl Fn(&Handle) -> bool) -> HashSet<InstanceId> {
-        self.shared
-            .handles()
-            .iter()
-            .filter(|handle| of(handle))
-            .filter_map(|handle| handle.view().claimed.clone())
-            .collect()
     }
 }

@@ -1,17 +1,14 @@
 //! What the owner of a desktop decides about who may do what: kept in the store and in force at once.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use jiff::Timestamp;
-use tokio::task::AbortHandle;
 
 use super::Uid;
-use super::access::{Change, ClientName, Share, Takeover, Token, Viewer};
+use super::access::{self, Change, ClientName, Share, Takeover, Token, Viewer};
+use super::error::DesktopError;
 use super::failure::FailReason;
-use super::lease::{EndReason, Lease};
+use super::lease::Lease;
 use super::lifecycle::Holder;
-use super::manager::{DesktopError, Manager, Shared};
+use super::manager::Manager;
 use super::rights::Rights;
 use crate::engine::{Presence, Protocol};
 use crate::store::StoreError;
@@ -45,7 +42,16 @@ pub enum SharingError {
     TooMany,
     /// It could not be kept.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
+}
+
+impl From<StoreError> for SharingError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::UnknownDesktop(uid) => DesktopError::UnknownDesktop(uid).into(),
+            error => Self::Store(error),
+        }
+    }
 }
 
 /// Why somebody who came by a share cannot be connected. A guest knows neither the desktop's name, by which there is more
@@ -87,7 +93,7 @@ impl SharingError {
 }
 
 impl Manager {
-    /// Makes a further address of the desktop. The answer has the only copy of its token that is handed out.
+    /// Makes a further address of the desktop. The answer has the only copy of its token.
     ///
     /// # Errors
     /// See [`SharingError`].
@@ -96,46 +102,53 @@ impl Manager {
         uid: &Uid,
         rights: Rights,
         expires: Option<Timestamp>,
-    ) -> Result<Share, SharingError> {
-        self.known(uid)?;
-        self.can_hold(uid, rights)?;
-        let _changing = self.shared.access.changing.lock().await;
-        if self.shared.access.shares(uid).len() >= SHARES_MAX {
+    ) -> Result<(Share, Token), SharingError> {
+        self.can_hold(uid, rights).await?;
+        let _changing = self.context.access.changing(uid).await;
+        let store = &self.context.store;
+        store.delete_expired_shares(Timestamp::now()).await?;
+        if store.shares(uid).await?.len() >= SHARES_MAX {
             return Err(SharingError::TooMany);
         }
         let share = Share {
             id: uuid::Uuid::new_v4().to_string(),
             uid: uid.clone(),
-            token: Token::random(),
             rights,
             created_at: Timestamp::now(),
             expires,
         };
-        self.shared.store.put_share(&share).await?;
-        self.shared.put_in_force(share.clone());
-        // Forgotten meanwhile, and its shares with it: this one came too late for that.
-        if self.shared.get(uid).is_none() {
-            self.shared.access.forget(uid);
-        }
+        let token = Token::random();
+        store.add_share(&share, &token.hash()).await?;
         tracing::info!(%uid, share = share.id, role = rights.role.as_str(), "shared");
-        Ok(share)
+        Ok((share, token))
     }
 
     /// The desktop's shares, oldest first.
     ///
     /// # Errors
-    /// [`DesktopError::UnknownDesktop`].
-    pub fn shares(&self, uid: &Uid) -> Result<Vec<Share>, SharingError> {
-        self.known(uid)?;
-        Ok(self.shared.access.shares(uid))
+    /// [`DesktopError::UnknownDesktop`], or the store's.
+    pub async fn shares(&self, uid: &Uid) -> Result<Vec<Share>, SharingError> {
+        self.known(uid).await?;
+        let now = Timestamp::now();
+        let mut shares = self.context.store.shares(uid).await?;
+        shares.retain(|share| !share.has_expired(now));
+        Ok(shares)
     }
 
     /// The share that an address belongs to.
     ///
     /// # Errors
-    /// [`SharingError::UnknownShare`].
-    pub fn resolve(&self, token: &Token) -> Result<Share, SharingError> {
-        let share = self.shared.access.resolve(token);
+    /// [`SharingError::UnknownShare`], or the store's.
+    pub async fn resolve(&self, token: &Token) -> Result<Share, SharingError> {
+        let share = self.context.store.share_by_token(&token.hash()).await?;
+        share
+            .filter(|share| !share.has_expired(Timestamp::now()))
+            .ok_or(SharingError::UnknownShare)
+    }
+
+    async fn known_share(&self, uid: &Uid, id: &str) -> Result<Share, SharingError> {
+        let shares = self.shares(uid).await?;
+        let share = shares.into_iter().find(|share| share.id == id);
         share.ok_or(SharingError::UnknownShare)
     }
 
@@ -149,54 +162,50 @@ impl Manager {
         id: &str,
         change: Change,
     ) -> Result<Share, SharingError> {
-        self.known(uid)?;
-        let _changing = self.shared.access.changing.lock().await;
-        let share = self.shared.access.share(uid, id);
-        let mut share = share.ok_or(SharingError::UnknownShare)?;
+        let _changing = self.context.access.changing(uid).await;
+        let mut share = self.known_share(uid, id).await?;
         share.rights = change.apply(share.rights);
-        self.can_hold(uid, share.rights)?;
-        self.shared.store.put_share(&share).await?;
-        self.shared.access.change_share(&share);
+        self.can_hold(uid, share.rights).await?;
+        self.context.store.change_share(&share).await?;
+        self.context.access.change_share(&share);
         Ok(share)
     }
 
     /// Ends a share and the connections of those who came by it.
     ///
     /// # Errors
-    /// See [`SharingError`]. When it could not be deleted from the store it is in force no more all the same, until
-    /// the service starts again.
+    /// See [`SharingError`]. When the store does not take it, the share stays, and those connections end all the same.
     pub async fn revoke(&self, uid: &Uid, id: &str) -> Result<(), SharingError> {
-        self.known(uid)?;
-        let _changing = self.shared.access.changing.lock().await;
-        if self.shared.access.share(uid, id).is_none() {
-            return Err(SharingError::UnknownShare);
-        }
-        self.shared.access.remove(uid, id, EndReason::ShareRevoked);
+        let _changing = self.context.access.changing(uid).await;
+        let share = self.known_share(uid, id).await?;
+        let deleted = self.context.store.delete_share(uid, &share.id).await;
+        self.context.access.end_share(uid, id);
+        deleted?;
         tracing::info!(%uid, share = id, "no longer shared");
-        Ok(self.shared.store.delete_share(id).await?)
+        Ok(())
     }
 
     /// Who is connected to the desktop, in the order in which they came.
     ///
     /// # Errors
-    /// [`DesktopError::UnknownDesktop`].
-    pub fn viewers(&self, uid: &Uid) -> Result<Vec<Viewer>, SharingError> {
-        self.known(uid)?;
-        Ok(self.shared.access.viewers(uid))
+    /// [`DesktopError::UnknownDesktop`], or the store's.
+    pub async fn viewers(&self, uid: &Uid) -> Result<Vec<Viewer>, SharingError> {
+        self.known(uid).await?;
+        Ok(self.context.access.viewers(uid))
     }
 
     /// Changes what one viewer may do from now on.
     ///
     /// # Errors
     /// See [`SharingError`].
-    pub fn change_viewer(
+    pub async fn change_viewer(
         &self,
         uid: &Uid,
         id: u64,
         change: Change,
     ) -> Result<Viewer, SharingError> {
-        self.known(uid)?;
-        let viewer = self.shared.access.change_viewer(uid, id, change);
+        self.known(uid).await?;
+        let viewer = self.context.access.change_viewer(uid, id, change);
         viewer.ok_or(SharingError::UnknownViewer(id))
     }
 
@@ -204,31 +213,31 @@ impl Manager {
     /// what its address gives.
     ///
     /// # Errors
-    /// See [`SharingError`]. When it could not be kept it is in force all the same, until the service starts again.
+    /// See [`SharingError`]. When it could not be kept it is in force all the same, for as long as anything of the desktop
+    /// runs.
     pub async fn set_takeover(
         &self,
         uid: &Uid,
         takeover: Option<Takeover>,
     ) -> Result<Vec<Viewer>, SharingError> {
-        self.known(uid)?;
-        let _changing = self.shared.access.changing.lock().await;
-        self.shared.access.set_takeover(uid, takeover.clone());
+        let _changing = self.context.access.changing(uid).await;
+        self.known(uid).await?;
+        self.context.access.set_takeover(uid, takeover.clone());
         tracing::info!(%uid, taken = takeover.is_some(), "control was taken from all viewers, or given back");
-        self.shared
+        self.context
             .store
             .set_takeover(uid, takeover.as_ref())
             .await?;
-        Ok(self.shared.access.viewers(uid))
-    }
-
-    /// The takeover of the desktop, while there is one.
-    pub fn takeover(&self, uid: &Uid) -> Option<Takeover> {
-        self.shared.access.takeover(uid)
+        Ok(self.context.access.viewers(uid))
     }
 
     /// What a client without a name gets by this share at this moment.
-    pub fn rights_by(&self, share: &Share) -> Rights {
-        self.shared.access.rights_by(share)
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn rights_by(&self, share: &Share) -> Result<Rights, SharingError> {
+        let view = self.view(&share.uid).await?;
+        Ok(access::rights_by(share, self.takeover_of(&view).as_ref()))
     }
 
     /// As [`Manager::acquire`], by a share's address: it waits for a desktop that starts or restarts anyway, and changes
@@ -242,31 +251,21 @@ impl Manager {
         stream: &str,
         client: Option<ClientName>,
     ) -> Result<Lease, SharingError> {
-        let Share { uid, .. } = self.resolve(token)?;
+        let Share { uid, .. } = self.resolve(token).await?;
         let lease = self.lease(&uid, stream, Holder::Guest).await;
         let lease = lease.map_err(SharingError::for_guest)?;
-        // It may have ended while its desktop was waited for.
-        self.resolve(token)?;
-        let lease = self
-            .shared
-            .access
-            .admit(&uid, Some(token), stream, client, lease);
-        lease.ok_or(SharingError::UnknownShare)
-    }
-
-    fn known(&self, uid: &Uid) -> Result<(), DesktopError> {
-        match self.shared.get(uid) {
-            Some(_) => Ok(()),
-            None => Err(DesktopError::UnknownDesktop(uid.clone())),
-        }
+        // It may have ended, or changed, while its desktop was waited for.
+        let _changing = self.context.access.changing(&uid).await;
+        let share = self.resolve(token).await?;
+        let access = &self.context.access;
+        Ok(access.admit(&uid, Some(&share), stream, client, lease))
     }
 
     /// Whether somebody with these rights can be let in at all; an app that is not in the catalogue any more is
     /// refused when they come.
-    fn can_hold(&self, uid: &Uid, rights: Rights) -> Result<(), SharingError> {
-        let app = self
-            .view(uid)
-            .and_then(|view| self.shared.app(&view.record.app));
+    async fn can_hold(&self, uid: &Uid, rights: Rights) -> Result<(), SharingError> {
+        let view = self.view(uid).await?;
+        let app = self.context.app(&view.record.app);
         let Some(app) = app.filter(|_| !rights.are_full()) else {
             return Ok(());
         };
@@ -278,49 +277,5 @@ impl Manager {
             Some((name, _)) => Err(SharingError::NotHeld(name.clone())),
             None => Ok(()),
         }
-    }
-}
-
-impl Shared {
-    /// Takes up what was kept.
-    ///
-    /// # Errors
-    /// When the store cannot be read or written.
-    pub(super) async fn load_access(self: &Arc<Self>) -> Result<(), StoreError> {
-        let now = Timestamp::now();
-        for share in self.store.load_shares().await? {
-            if share.has_expired(now) {
-                self.store.delete_share(&share.id).await?;
-            } else {
-                self.put_in_force(share);
-            }
-        }
-        for (uid, takeover) in self.store.load_takeovers().await? {
-            self.access.set_takeover(&uid, Some(takeover));
-        }
-        Ok(())
-    }
-
-    fn put_in_force(self: &Arc<Self>, share: Share) {
-        let timer = share.expires.map(|at| self.end_at(&share, at));
-        self.access.add(share, timer);
-    }
-
-    /// Ends a share when its time is over.
-    fn end_at(self: &Arc<Self>, share: &Share, at: Timestamp) -> AbortHandle {
-        let left = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
-        let (shared, uid, id) = (Arc::clone(self), share.uid.clone(), share.id.clone());
-        let ended = self.ended.clone();
-        let timer = async move {
-            tokio::time::sleep(left).await;
-            shared.access.remove(&uid, &id, EndReason::ShareExpired);
-            tracing::info!(%uid, share = id, "a share has expired");
-            if let Err(error) = shared.store.delete_share(&id).await {
-                // The next start finds that it has expired.
-                tracing::error!(%uid, %error, "an expired share could not be deleted");
-            }
-        };
-        let task = tokio::spawn(async move { ended.run_until_cancelled(timer).await });
-        task.abort_handle()
     }
 }

@@ -10,7 +10,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Uid;
-use super::manager::{Manager, Shared};
+use super::context::Context;
+use super::registry::Registry;
 use crate::engine::{Engine, InstanceId, Usage};
 use crate::supervise::caught;
 
@@ -47,19 +48,23 @@ impl Default for Meter {
     }
 }
 
-impl Manager {
+impl Meter {
     /// Listens to what the running desktops use. It is measured until the last listener is
     /// dropped.
-    pub fn usage(&self) -> Listener {
-        let meter = &self.shared.meter;
-        let mut measuring = meter.lock();
-        let readings = meter.readings.subscribe();
+    pub(super) fn listen(
+        self: &Arc<Self>,
+        context: &Arc<Context>,
+        registry: &Arc<Registry>,
+    ) -> Listener {
+        let mut measuring = self.lock();
+        let readings = self.readings.subscribe();
         if !*measuring {
             *measuring = true;
-            let shared = Arc::clone(&self.shared);
+            let (meter, context) = (Arc::clone(self), Arc::clone(context));
+            let registry = Arc::clone(registry);
             tokio::spawn(async move {
                 // Somebody still listens.
-                while caught(measure(&shared)).await.is_err() {
+                while caught(measure(&meter, &context, &registry)).await.is_err() {
                     tokio::time::sleep(PERIOD).await;
                 }
             });
@@ -100,15 +105,14 @@ impl Meter {
     }
 }
 
-async fn measure(shared: &Shared) {
-    let meter = &shared.meter;
+async fn measure(meter: &Meter, context: &Context, registry: &Registry) {
     let mut gauges = HashMap::new();
     let mut clock = interval(PERIOD);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = clock.tick() => {
-                follow(shared, &mut gauges);
+                follow(&context.engine, registry, &mut gauges);
                 meter.readings.send_replace(Arc::new(read(&gauges)));
             }
             () = meter.readings.closed() => {
@@ -116,23 +120,22 @@ async fn measure(shared: &Shared) {
                     return;
                 }
             }
-            () = shared.ended.cancelled() => return,
+            () = context.ended.cancelled() => return,
         }
     }
 }
 
 /// Begins to measure what runs and is not measured yet (or not any more), and stops with what does not
 /// run.
-fn follow(shared: &Shared, gauges: &mut HashMap<InstanceId, Gauge>) {
+fn follow(engine: &Arc<dyn Engine>, registry: &Registry, gauges: &mut HashMap<InstanceId, Gauge>) {
     let mut before = std::mem::take(gauges);
-    for handle in shared.handles() {
-        let view = handle.view();
+    for view in registry.views() {
         let Some(instance) = &view.instance else {
             continue;
         };
         let id = instance.id.clone();
         let kept = before.remove(&id).filter(|gauge| !gauge.task.is_finished());
-        let gauge = kept.unwrap_or_else(|| Gauge::begin(&shared.engine, &instance.uid, &id));
+        let gauge = kept.unwrap_or_else(|| Gauge::begin(engine, &view.record.uid, &id));
         gauges.insert(id, gauge);
     }
 }

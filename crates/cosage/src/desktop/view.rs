@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::failure::FailReason;
+use super::StreamKey;
+use super::access::Takeover;
 use super::lease::EndReason;
-use super::{DesktopRecord, StreamKey};
+use super::record::{DesktopRecord, Failure, StoredDesktop};
 use crate::engine::{Instance, InstanceId, StartStep};
 
 /// Where a desktop is, for those who look on.
@@ -57,13 +58,15 @@ pub struct View {
     pub guests: usize,
     /// When it will be stopped if nothing else happens, and why; `None` is "not by itself".
     pub until: Option<(Timestamp, EndReason)>,
+    /// Control was taken from its viewers, as of when it was read from the store; see
+    /// [`super::manager::Manager::takeover_of`].
+    pub takeover: Option<Takeover>,
     /// When the last picture of it that is kept was taken.
     pub picture: Option<Timestamp>,
-    /// Why what ran of it last is being ended or was; `None` once it starts again, and where nothing ran in the life
-    /// of the service's process.
+    /// Why what ran of it last is being ended or was; `None` once it starts again, and where nothing ran yet.
     pub ended: Option<EndReason>,
     /// Why its last start failed.
-    pub failure: Option<FailReason>,
+    pub failure: Option<Failure>,
     /// Its instance, once it is known.
     pub instance: Option<Arc<Instance>>,
     /// The run that belongs to it, also while it is being started or ended.
@@ -71,20 +74,30 @@ pub struct View {
 }
 
 impl View {
-    /// The first picture, of a desktop of which nothing runs.
-    pub fn asleep(record: Arc<DesktopRecord>) -> Self {
+    /// A desktop of which nothing runs, as the store has it; `picture` is when the last one that is kept was taken.
+    pub fn stored(stored: &StoredDesktop, picture: Option<Timestamp>) -> Self {
+        let end = stored.last_run.as_ref().and_then(|run| run.end);
+        let since = [
+            end.map(|end| end.at),
+            stored.failure.as_ref().map(|failure| failure.at),
+        ];
+        let created_at = stored.record.created_at;
         Self {
-            record,
-            phase: Phase::Asleep,
-            since: Timestamp::now(),
+            record: Arc::new(stored.record.clone()),
+            phase: match stored.failure {
+                Some(_) => Phase::Failed,
+                None => Phase::Asleep,
+            },
+            since: since.into_iter().flatten().max().unwrap_or(created_at),
             progress: None,
             key: None,
             viewers: 0,
             guests: 0,
             until: None,
-            picture: None,
-            ended: None,
-            failure: None,
+            takeover: stored.takeover.clone(),
+            picture,
+            ended: end.and_then(|end| end.why.reason()),
+            failure: stored.failure.clone(),
             instance: None,
             claimed: None,
         }

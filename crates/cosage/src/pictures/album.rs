@@ -1,11 +1,10 @@
 //! The last picture of each desktop, one file each: `pictures/<uid>.jpg` in the data directory.
 
-use std::collections::HashMap;
-use std::fs::{self, DirBuilder};
-use std::io::{self, Write};
+use std::fs::{self, DirBuilder, DirEntry, File};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -24,48 +23,57 @@ pub struct AlbumError {
     reason: io::Error,
 }
 
-/// The last pictures. What there is, is known from memory; pictures themselves are read from their files. All of it
-/// blocks, for as long as a small file takes.
+/// A file that is no picture is the rest of a write that a crash interrupted, once it is so old.
+const ABANDONED: Duration = Duration::from_secs(60 * 60);
+
+/// The last pictures. All of it blocks, for as long as a small file takes.
 #[derive(Debug)]
 pub struct Album {
     directory: PathBuf,
-    /// Also held while a file is put in place or removed, so that both always agree.
-    kept: Mutex<HashMap<Uid, Timestamp>>,
 }
 
 impl Album {
-    /// Opens the album of a data directory, and makes its directory (mode 0700) where there is none. What was left by a
-    /// write that a crash interrupted goes away.
+    /// Opens the album of a data directory, and makes its directory (mode 0700) where there is none.
     ///
     /// # Errors
     /// When the directory cannot be made or read; the message names it.
     pub fn open(data_directory: &Path) -> Result<Self, AlbumError> {
         let directory = data_directory.join(DIRECTORY);
-        match survey(&directory) {
-            Ok(kept) => Ok(Self {
-                directory,
-                kept: Mutex::new(kept),
-            }),
+        let made = DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&directory)
+            .and_then(|()| fs::read_dir(&directory).map(drop));
+        match made {
+            Ok(()) => Ok(Self { directory }),
             Err(reason) => Err(AlbumError { directory, reason }),
         }
     }
 
     /// When the picture of this desktop was taken.
     pub fn kept(&self, uid: &Uid) -> Option<Timestamp> {
-        self.lock().get(uid).copied()
+        let file = fs::metadata(self.path(uid)).ok()?;
+        taken_at(&file).ok()
     }
 
-    /// Deletes the pictures of all desktops but the known ones.
-    pub fn retain(&self, known: impl Fn(&Uid) -> bool) {
-        let unknown: Vec<Uid> = self
-            .lock()
-            .keys()
-            .filter(|uid| !known(uid))
-            .cloned()
-            .collect();
-        for uid in unknown {
-            self.forget(&uid);
-        }
+    /// The desktops of which there is a picture, in no order. What a crash has left of a write is deleted.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub(super) fn uids(&self) -> io::Result<impl Iterator<Item = Uid>> {
+        let entries = fs::read_dir(&self.directory)?;
+        Ok(entries.flatten().filter_map(|entry| {
+            let uid = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.strip_suffix(SUFFIX))
+                .and_then(|name| name.parse().ok());
+            if uid.is_none() && is_abandoned(&entry) {
+                // The next time, if not now.
+                let _ = fs::remove_file(entry.path());
+            }
+            uid
+        }))
     }
 
     /// Keeps a picture (mode 0600) in place of the one before: whoever reads gets either of them whole, also after a
@@ -76,29 +84,29 @@ impl Album {
         file.as_file().sync_data()?;
         // The file's own time, which is still the same for the next service.
         let at = taken_at(&file.as_file().metadata()?)?;
-        let mut kept = self.lock();
         file.persist(self.path(uid))?;
-        kept.insert(uid.clone(), at);
         Ok(at)
     }
 
     /// The picture of a desktop and when it was taken.
     pub(super) fn read(&self, uid: &Uid) -> io::Result<Option<(Vec<u8>, Timestamp)>> {
-        // Under the lock, so that the time is this picture's.
-        let kept = self.lock();
-        let Some(at) = kept.get(uid) else {
-            return Ok(None);
+        let mut file = match File::open(self.path(uid)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
         };
-        Ok(Some((fs::read(self.path(uid))?, *at)))
+        let at = taken_at(&file.metadata()?)?;
+        let mut jpeg = Vec::new();
+        file.read_to_end(&mut jpeg)?;
+        Ok(Some((jpeg, at)))
     }
 
     /// Deletes the picture of a desktop, if there is one.
     pub(super) fn forget(&self, uid: &Uid) {
-        let mut kept = self.lock();
-        if kept.remove(uid).is_some()
-            && let Err(error) = fs::remove_file(self.path(uid))
-        {
-            tracing::warn!(%uid, %error, "the picture of a forgotten desktop could not be deleted");
+        match fs::remove_file(self.path(uid)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%uid, %error, "the picture of a forgotten desktop could not be deleted");
+            }
+            Ok(()) | Err(_) => {}
         }
     }
 
@@ -106,35 +114,14 @@ impl Album {
     fn path(&self, uid: &Uid) -> PathBuf {
         self.directory.join(format!("{uid}{SUFFIX}"))
     }
-
-    // Nothing panics half-way through a change of the map.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Uid, Timestamp>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// The pictures that are there; what is none is removed.
-fn survey(directory: &Path) -> io::Result<HashMap<Uid, Timestamp>> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)?;
-    let mut kept = HashMap::new();
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let uid = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.strip_suffix(SUFFIX))
-            .and_then(|name| name.parse::<Uid>().ok());
-        match uid {
-            Some(uid) => {
-                kept.insert(uid, taken_at(&entry.metadata()?)?);
-            }
-            None => fs::remove_file(entry.path())?,
-        }
-    }
-    Ok(kept)
+fn is_abandoned(entry: &DirEntry) -> bool {
+    let modified = entry.metadata().and_then(|file| file.modified());
+    modified
+        .ok()
+        .and_then(|at| at.elapsed().ok())
+        .is_some_and(|age| age > ABANDONED)
 }
 
 fn taken_at(file: &fs::Metadata) -> io::Result<Timestamp> {
@@ -172,20 +159,21 @@ mod tests {
     }
 
     #[test]
-    fn pictures_of_nobody_and_halves_of_pictures_go_away() {
+    fn old_halves_of_pictures_go_away_and_new_ones_stay() {
         let data = tempfile::tempdir().unwrap();
         let album = Album::open(data.path()).unwrap();
-        for uid in ["known", "unknown"] {
-            album.keep(&uid.parse().unwrap(), b"jpeg").unwrap();
+        album.keep(&"desk".parse().unwrap(), b"jpeg").unwrap();
+        let path = |name: &str| data.path().join("pictures").join(name);
+        for name in [".tmpOld", ".tmpNew"] {
+            fs::write(path(name), b"ha").unwrap();
         }
-        fs::write(data.path().join("pictures/.tmpHalf"), b"ha").unwrap();
-        let album = Album::open(data.path()).unwrap();
-        album.retain(|uid| uid.as_str() == "known");
-        let left: Vec<_> = fs::read_dir(data.path().join("pictures"))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
-        assert_eq!(left, ["known.jpg"]);
+        let long_ago = std::time::SystemTime::now() - 2 * ABANDONED;
+        let old = File::options().write(true).open(path(".tmpOld")).unwrap();
+        old.set_modified(long_ago).unwrap();
+        let uids: Vec<_> = album.uids().unwrap().map(String::from).collect();
+        assert_eq!(uids, ["desk"]);
+        assert!(!path(".tmpOld").exists());
+        assert!(path(".tmpNew").exists());
     }
 
     #[test]

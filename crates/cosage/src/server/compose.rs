@@ -12,7 +12,7 @@ use crate::api::{AllowedHosts, AllowedOrigins, Routes};
 use crate::callback::{Callbacks, Sage3};
 use crate::catalog::{CatalogHandle, CatalogLoadError, CatalogSource, LaunchContext};
 use crate::config::{Config, EngineKind, Reach};
-use crate::desktop::manager::Settings;
+use crate::desktop::context::Settings;
 use crate::engine::docker::{self, Docker, DockerSettings, Operator};
 use crate::engine::fake::Fake;
 use crate::engine::remote::WithRemotes;

@@ -1,32 +1,40 @@
-//! Records in an SQLite database in the data directory.
+//! The store in an SQLite database in the data directory.
 //!
 //! Tests check the queries. The macros of sqlx would need a database to compile, and a second SQLite
 //! for the compiler itself, so they are switched off.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+mod backup;
+mod desktops;
+mod files;
+mod journal;
+mod shares;
+
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use jiff::Timestamp;
+use sqlx::migrate::{Migrate, MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{Error, Row, SqlSafeStr};
+use sqlx::{Error, SqlSafeStr};
 
-use super::{Store, StoreError};
-use crate::desktop::access::{Share, Takeover};
-use crate::desktop::{DesktopRecord, Uid};
+use self::desktops::BeginError;
+use self::files::{make_directory, make_file, take_lock, unusable};
+use super::{Note, Query, Store, StoreError};
+use crate::desktop::Uid;
+use crate::desktop::access::{Share, Takeover, TokenHash};
+use crate::desktop::record::{
+    DesktopRecord, Failure, JournalEntry, NewRun, RunEnd, RunRecord, StoredDesktop,
+};
 use crate::engine::InstanceId;
-
-mod access;
 
 /// The steps from an empty database to the newest schema: version, description, statements. A database
 /// remembers the checksum of each step that it has taken, so a released one never changes.
-const MIGRATIONS: [(i64, &str, &str); 4] = [
+const MIGRATIONS: [(i64, &str, &str); 5] = [
     (
         1,
         "desktops",
@@ -47,23 +55,30 @@ const MIGRATIONS: [(i64, &str, &str); 4] = [
         "orphans",
         include_str!("../../migrations/0004_orphans.sql"),
     ),
+    (5, "runs", include_str!("../../migrations/0005_runs.sql")),
 ];
 
 /// The database's file in the data directory.
 const DATABASE: &str = "desktops.db";
 
-/// Locked for as long as a service uses the data directory.
-const LOCK: &str = "lock";
-
-/// How long a statement waits while somebody else, such as a backup, holds the database.
+/// How long a statement waits while another program, such as a backup, holds the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many reads there are at a time, beside the one write.
+const READERS: u32 = 2;
+
+/// One process at a time has the database open, and goes on with what the one before it left.
+const REPLICA: &str = "local";
 
 /// A store in an SQLite database. One process at a time can have it open.
 #[derive(Debug)]
 pub struct SqliteStore {
+    directory: PathBuf,
     database: PathBuf,
     owner: String,
-    pool: SqlitePool,
+    /// Its one connection writes: SQLite has one transaction that does at a time anyway.
+    writer: SqlitePool,
+    readers: SqlitePool,
     /// Held until the store is dropped; the operating system lets go of it when the process dies.
     _lock: File,
 }
@@ -71,14 +86,17 @@ pub struct SqliteStore {
 impl SqliteStore {
     /// Opens the store in a data directory, both of which are made where they are missing: the
     /// directory with mode 0700 and the database with 0600, because environments may hold secrets.
+    /// A database of an earlier version is brought to this one, and a copy of it is kept beside it.
     ///
     /// # Errors
     /// Another service uses the directory; it cannot be written; the file is not a database, is
-    /// damaged, or is from a newer version. The message names the path and the next step.
+    /// damaged, is missing beside a backup, or is from a newer version. The message names the path, the newest backup,
+    /// and the next step.
     pub async fn open(directory: &Path) -> Result<Self, StoreError> {
         let directory = make_directory(directory).map_err(|error| unusable(directory, &error))?;
         let lock = take_lock(&directory)?;
         let database = directory.join(DATABASE);
+        refuse_missing(&directory, &database)?;
         make_file(&database, &directory).map_err(|error| unusable(&database, &error))?;
 
         let explain = |error: Error| explain(&database, &error);
@@ -89,21 +107,29 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
-        // SQLite writes one transaction at a time anyway, and reads are served from memory.
-        let pool = SqlitePoolOptions::new()
+        let writer = SqlitePoolOptions::new()
             .max_connections(1)
-            .connect_with(options)
+            .after_release(|connection, _| Box::pin(end_transaction(connection)))
+            .connect_with(options.clone())
             .await
             .map_err(explain)?;
-        migrator()
-            .run(&pool)
+        let mut connection = writer.acquire().await.map_err(explain)?;
+        check(&mut connection, &database).await?;
+        migrate(&mut connection, &directory, &database).await?;
+        shares::hash_tokens(&mut connection)
             .await
-            .map_err(|error| explain_migration(&database, error))?;
-        let owner = owner(&pool).await.map_err(explain)?;
+            .map_err(explain)?;
+        let owner = owner(&mut connection).await.map_err(explain)?;
+        drop(connection);
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .connect_lazy_with(options.read_only(true));
         Ok(Self {
+            directory,
             database,
             owner,
-            pool,
+            writer,
+            readers,
             _lock: lock,
         })
     }
@@ -111,6 +137,96 @@ impl SqliteStore {
     fn explain(&self, error: &Error) -> StoreError {
         explain(&self.database, error)
     }
+
+    /// Runs a change of one or more statements as one transaction.
+    async fn write<T, E: From<Error>>(
+        &self,
+        change: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut connection = self.writer.acquire().await?;
+        // Not sqlx's own transaction: SQLite ends some by itself, such as on a full disk, and sqlx believes that they go on.
+        sqlx::query("BEGIN IMMEDIATE")
+            .execute(&mut *connection)
+            .await?;
+        let outcome = change(&mut connection).await?;
+        sqlx::query("COMMIT").execute(&mut *connection).await?;
+        Ok(outcome)
+    }
+
+    /// As [`Self::write`], of something that belongs to a desktop.
+    async fn write_of<T>(
+        &self,
+        uid: &Uid,
+        change: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, Error>,
+    ) -> Result<T, StoreError> {
+        self.write(change).await.map_err(|error| match &error {
+            Error::Database(database) if database.is_foreign_key_violation() => {
+                StoreError::UnknownDesktop(uid.clone())
+            }
+            _ => self.explain(&error),
+        })
+    }
+}
+
+/// Ends what a change that failed, or was given up, has left open.
+async fn end_transaction(connection: &mut SqliteConnection) -> Result<bool, Error> {
+    // It fails where nothing is open, which is as good.
+    let _ = sqlx::query("ROLLBACK").execute(connection).await;
+    Ok(true)
+}
+
+/// A database that is gone, while its backup is there, was lost and is not new.
+fn refuse_missing(directory: &Path, database: &Path) -> Result<(), StoreError> {
+    let is_empty = std::fs::metadata(database).is_ok_and(|file| file.len() == 0);
+    match backup::newest(directory) {
+        Some(copy) if is_empty || !database.exists() => Err(StoreError::Failed(format!(
+            "{} is {}, and {} is a copy of it; copy that one to {}, or move the copy away to start with no desktops",
+            database.display(),
+            if is_empty { "empty" } else { "missing" },
+            copy.display(),
+            database.display(),
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Whether every page of the database can be read, so that damage is found before it spreads.
+async fn check(connection: &mut SqliteConnection, database: &Path) -> Result<(), StoreError> {
+    let found: String = sqlx::query_scalar("PRAGMA quick_check(1)")
+        .fetch_one(connection)
+        .await
+        .map_err(|error| explain(database, &error))?;
+    if found == "ok" {
+        return Ok(());
+    }
+    Err(StoreError::Failed(format!(
+        "{}: {} ({found})",
+        database.display(),
+        damaged(database)
+    )))
+}
+
+async fn migrate(
+    connection: &mut SqliteConnection,
+    directory: &Path,
+    database: &Path,
+) -> Result<(), StoreError> {
+    let migrator = migrator();
+    let explain_step = |error| explain_migration(database, error);
+    connection
+        .ensure_migrations_table(&migrator.table_name)
+        .await
+        .map_err(explain_step)?;
+    let applied = connection
+        .list_applied_migrations(&migrator.table_name)
+        .await
+        .map_err(explain_step)?;
+    let newest = MIGRATIONS.len();
+    if !applied.is_empty() && applied.len() < newest {
+        let version = MIGRATIONS[newest - 1].0;
+        backup::before_version(connection, directory, version).await?;
+    }
+    migrator.run(connection).await.map_err(explain_step)
 }
 
 fn migrator() -> Migrator {
@@ -133,180 +249,210 @@ impl Store for SqliteStore {
         &self.owner
     }
 
-    async fn load(&self) -> Result<Vec<DesktopRecord>, StoreError> {
-        let rows =
-            sqlx::query("SELECT uid, app, environment, created_at FROM desktops ORDER BY uid")
-                .fetch_all(&self.pool)
-                .await
-                .map_err(|error| self.explain(&error))?;
-        rows.iter()
-            .map(|row| read_record(row).map_err(|error| self.explain(&error)))
-            .collect()
+    fn replica(&self) -> &str {
+        REPLICA
     }
 
-    async fn insert(&self, record: &DesktopRecord) -> Result<(), StoreError> {
-        let environment = serde_json::to_string(&record.environment)
-            .map_err(|error| self.explain(&Error::Encode(error.into())))?;
-        sqlx::query(
-            "INSERT INTO desktops (uid, app, environment, created_at) VALUES (?, ?, ?, ?) \
-             ON CONFLICT (uid) DO NOTHING",
-        )
-        .bind(record.uid.as_str())
-        .bind(&record.app)
-        .bind(environment)
-        .bind(record.created_at.to_string())
-        .execute(&self.pool)
-        .await
-        .map_err(|error| self.explain(&error))?;
-        Ok(())
+    async fn desktop(&self, uid: &Uid) -> Result<Option<StoredDesktop>, StoreError> {
+        let read = desktops::one(&self.readers, uid).await;
+        read.map_err(|error| self.explain(&error))
+    }
+
+    async fn desktops(&self, query: &Query) -> Result<Vec<StoredDesktop>, StoreError> {
+        let read = desktops::page(&self.readers, query).await;
+        read.map_err(|error| self.explain(&error))
+    }
+
+    async fn count(&self, most: usize) -> Result<usize, StoreError> {
+        let read = desktops::count(&self.readers, most).await;
+        read.map_err(|error| self.explain(&error))
+    }
+
+    async fn begin_run(
+        &self,
+        new: Option<&DesktopRecord>,
+        run: &NewRun,
+    ) -> Result<u64, StoreError> {
+        let begun = self
+            .write(async |connection| desktops::begin_run(connection, REPLICA, new, run).await)
+            .await;
+        begun.map_err(|error| match error {
+            BeginError::Exists => StoreError::Exists(run.uid.clone()),
+            BeginError::UnknownDesktop => StoreError::UnknownDesktop(run.uid.clone()),
+            BeginError::DrivenElsewhere => StoreError::DrivenElsewhere(run.uid.clone()),
+            BeginError::Sql(error) => self.explain(&error),
+        })
+    }
+
+    async fn end_run(&self, instance: &InstanceId, end: &RunEnd) -> Result<(), StoreError> {
+        let written = self
+            .write(async |connection| desktops::end_run(connection, instance, end).await)
+            .await;
+        written.map_err(|error| self.explain(&error))
+    }
+
+    async fn live_runs(&self) -> Result<Vec<RunRecord>, StoreError> {
+        let read = desktops::live_runs(&self.readers).await;
+        read.map_err(|error| self.explain(&error))
+    }
+
+    async fn set_failure(&self, uid: &Uid, failure: Option<&Failure>) -> Result<(), StoreError> {
+        let written = self
+            .write(async |connection| desktops::set_failure(connection, uid, failure).await)
+            .await;
+        written.map_err(|error| self.explain(&error))
+    }
+
+    async fn note(&self, notes: &[Note]) -> Result<(), StoreError> {
+        let written = self
+            .write(async |connection| {
+                for note in notes {
+                    desktops::note(connection, note).await?;
+                }
+                Ok(())
+            })
+            .await;
+        written.map_err(|error| self.explain(&error))
     }
 
     async fn delete(&self, uid: &Uid) -> Result<(), StoreError> {
-        // Its shares and its role go with it (ON DELETE CASCADE).
-        sqlx::query("DELETE FROM desktops WHERE uid = ?")
-            .bind(uid.as_str())
-            .execute(&self.pool)
+        let written = self
+            .write(async |connection| desktops::delete(connection, uid).await)
+            .await;
+        written.map_err(|error| self.explain(&error))
+    }
+
+    async fn unused(
+        &self,
+        app: &str,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<StoredDesktop>, StoreError> {
+        let read = desktops::unused(&self.readers, app, before, limit).await;
+        read.map_err(|error| self.explain(&error))
+    }
+
+    async fn announce_deletion(&self, uid: &Uid, at: Timestamp) -> Result<(), StoreError> {
+        let written = self
+            .write(async |connection| desktops::announce_deletion(connection, uid, at).await)
+            .await;
+        written.map_err(|error| self.explain(&error))
+    }
+
+    async fn is_from_before(&self, instance: &InstanceId) -> Result<bool, StoreError> {
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM meta WHERE name = 'upgrading')              AND NOT EXISTS (SELECT 1 FROM runs WHERE instance = ?)",
+        )
+        .bind(&instance.0)
+        .fetch_one(&self.readers)
+        .await
+        .map_err(|error| self.explain(&error))
+    }
+
+    async fn end_upgrade(&self) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM meta WHERE name = 'upgrading'")
+            .execute(&self.writer)
             .await
             .map_err(|error| self.explain(&error))?;
         Ok(())
     }
 
-    async fn load_orphans(&self) -> Result<Vec<InstanceId>, StoreError> {
-        let orphans: Vec<String> = sqlx::query_scalar("SELECT instance FROM orphans")
-            .fetch_all(&self.pool)
-            .await
-            .map_err(|error| self.explain(&error))?;
-        Ok(orphans.into_iter().map(InstanceId).collect())
+    async fn shares(&self, uid: &Uid) -> Result<Vec<Share>, StoreError> {
+        let read = shares::of_desktop(&self.readers, uid).await;
+        read.map_err(|error| self.explain(&error))
     }
 
-    async fn put_orphan(&self, instance: &InstanceId) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO orphans (instance) VALUES (?) ON CONFLICT DO NOTHING")
-            .bind(&instance.0)
-            .execute(&self.pool)
-            .await
-            .map_err(|error| self.explain(&error))?;
-        Ok(())
+    async fn share_by_token(&self, token: &TokenHash) -> Result<Option<Share>, StoreError> {
+        let read = shares::by_token(&self.readers, token).await;
+        read.map_err(|error| self.explain(&error))
     }
 
-    async fn delete_orphan(&self, instance: &InstanceId) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM orphans WHERE instance = ?")
-            .bind(&instance.0)
-            .execute(&self.pool)
-            .await
-            .map_err(|error| self.explain(&error))?;
-        Ok(())
+    async fn add_share(&self, share: &Share, token: &TokenHash) -> Result<(), StoreError> {
+        self.write_of(&share.uid, async |connection| {
+            shares::add(connection, share, token).await
+        })
+        .await
     }
 
-    async fn load_shares(&self) -> Result<Vec<Share>, StoreError> {
-        access::load_shares(&self.pool)
-            .await
-            .map_err(|error| self.explain(&error))
+    async fn change_share(&self, share: &Share) -> Result<(), StoreError> {
+        self.write_of(&share.uid, async |connection| {
+            shares::change(connection, share).await
+        })
+        .await
     }
 
-    async fn put_share(&self, share: &Share) -> Result<(), StoreError> {
-        access::put_share(&self.pool, share)
-            .await
-            .map_err(|error| self.explain(&error))
+    async fn delete_share(&self, uid: &Uid, id: &str) -> Result<bool, StoreError> {
+        self.write_of(uid, async |connection| {
+            shares::delete(connection, uid, id).await
+        })
+        .await
     }
 
-    async fn delete_share(&self, id: &str) -> Result<(), StoreError> {
-        access::delete_share(&self.pool, id)
-            .await
-            .map_err(|error| self.explain(&error))
-    }
-
-    async fn load_takeovers(&self) -> Result<Vec<(Uid, Takeover)>, StoreError> {
-        access::load_takeovers(&self.pool)
-            .await
-            .map_err(|error| self.explain(&error))
+    async fn delete_expired_shares(&self, now: Timestamp) -> Result<(), StoreError> {
+        let written = self
+            .write(async |connection| shares::delete_expired(connection, now).await)
+            .await;
+        written.map_err(|error| self.explain(&error))
     }
 
     async fn set_takeover(&self, uid: &Uid, takeover: Option<&Takeover>) -> Result<(), StoreError> {
-        access::set_takeover(&self.pool, uid, takeover)
+        self.write_of(uid, async |connection| {
+            shares::set_takeover(connection, uid, takeover).await
+        })
+        .await
+    }
+
+    async fn journal(
+        &self,
+        uid: Option<&Uid>,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<JournalEntry>, StoreError> {
+        let read = journal::read(&self.readers, uid, before, limit).await;
+        read.map_err(|error| self.explain(&error))
+    }
+
+    async fn maintain(&self) -> Result<(), StoreError> {
+        self.write(async |connection| journal::trim(connection).await)
             .await
-            .map_err(|error| self.explain(&error))
+            .map_err(|error| self.explain(&error))?;
+        backup::daily(&self.readers, &self.directory).await
     }
 }
 
-fn make_directory(directory: &Path) -> io::Result<PathBuf> {
-    if !directory.is_dir() {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)?;
-        if let Some(parent) = directory.canonicalize()?.parent() {
-            sync_directory(parent)?;
-        }
-    }
-    directory.canonicalize()
-}
-
-fn take_lock(directory: &Path) -> Result<File, StoreError> {
-    let path = directory.join(LOCK);
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|error| unusable(&path, &error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError(format!(
-            "another service uses the data directory {}; stop it, or set COSAGE_DATA_DIR to a directory of this one's own",
-            directory.display()
-        ))),
-        Err(TryLockError::Error(error)) => Err(unusable(&path, &error)),
-    }
-}
-
-/// SQLite would make the file readable for everybody. Its `-wal` and `-shm` files take the mode of
-/// the database. The directory is synced because SQLite does that for its journals only.
-fn make_file(path: &Path, directory: &Path) -> io::Result<()> {
-    OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(path)?;
-    sync_directory(directory)
-}
-
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
-}
-
-async fn owner(pool: &SqlitePool) -> Result<String, Error> {
+async fn owner(connection: &mut SqliteConnection) -> Result<String, Error> {
     sqlx::query("INSERT INTO meta (name, value) VALUES ('owner', ?) ON CONFLICT (name) DO NOTHING")
         .bind(uuid::Uuid::new_v4().to_string())
-        .execute(pool)
+        .execute(&mut *connection)
         .await?;
     sqlx::query_scalar("SELECT value FROM meta WHERE name = 'owner'")
-        .fetch_one(pool)
+        .fetch_one(connection)
         .await
 }
 
-fn read_record(row: &SqliteRow) -> Result<DesktopRecord, Error> {
-    let uid: &str = row.try_get("uid")?;
-    let environment: &str = row.try_get("environment")?;
-    let created_at: &str = row.try_get("created_at")?;
-    Ok(DesktopRecord {
-        uid: uid.parse().map_err(decode)?,
-        app: row.try_get("app")?,
-        environment: serde_json::from_str(environment).map_err(decode)?,
-        created_at: created_at.parse().map_err(decode)?,
-    })
+/// A time as the database has it: RFC 3339 in UTC with nine digits behind the point, so that texts sort as times do.
+fn time(at: Timestamp) -> String {
+    format!("{at:.9}")
 }
 
 fn decode(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::Decode(Box::new(error))
 }
 
-fn unusable(path: &Path, error: &io::Error) -> StoreError {
-    StoreError(format!(
-        "{} cannot be used: {error}; make it writable for this service, or set COSAGE_DATA_DIR to another directory",
-        path.display()
-    ))
+/// What to do about a damaged database.
+fn damaged(database: &Path) -> String {
+    let copy = database.parent().and_then(backup::newest);
+    match copy {
+        Some(copy) => format!(
+            "it is damaged; {} is a copy of it, which may be older: stop the service and copy it to {}",
+            copy.display(),
+            database.display()
+        ),
+        None => {
+            "it is damaged; restore it from a backup, or move it away to start with no desktops"
+                .to_owned()
+        }
+    }
 }
 
 fn explain_migration(database: &Path, error: MigrateError) -> StoreError {
@@ -315,13 +461,13 @@ fn explain_migration(database: &Path, error: MigrateError) -> StoreError {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
             explain(database, &error)
         }
-        MigrateError::VersionMissing(version) => StoreError(format!(
+        MigrateError::VersionMissing(version) => StoreError::Failed(format!(
             "{path} was written by a newer version of this service (its schema {version} is not known here); install that version, or set COSAGE_DATA_DIR to another directory"
         )),
-        MigrateError::VersionMismatch(version) => StoreError(format!(
+        MigrateError::VersionMismatch(version) => StoreError::Failed(format!(
             "{path} was written by a build of this service whose schema {version} differs; install that build, or set COSAGE_DATA_DIR to another directory"
         )),
-        other => StoreError(format!(
+        other => StoreError::Failed(format!(
             "{path} cannot be brought to this version: {other}; restore it from a backup, or set COSAGE_DATA_DIR to another directory"
         )),
     }
@@ -333,134 +479,35 @@ fn explain(database: &Path, error: &Error) -> StoreError {
     let code = match error {
         Error::Database(error) => error.code().and_then(|code| code.parse::<u32>().ok()),
         Error::Decode(_) | Error::ColumnDecode { .. } => {
-            return StoreError(format!(
+            return StoreError::Failed(format!(
                 "{path} holds a record that cannot be read: {error}; restore it from a backup, or move it away to start with no desktops"
             ));
         }
         _ => None,
     };
+    let damage;
     // The higher bits of a result code only say more about the same thing.
     let next_step = match code.map(|code| code & 0xff) {
         Some(5 | 6) => "another program holds it; end that program",
         Some(8) => "it cannot be written; make the file and its directory writable",
         Some(11) => {
-            "it is damaged; restore it from a backup, or move it away to start with no desktops"
+            damage = damaged(database);
+            &damage
         }
-        Some(19) => "what is to be kept does not fit what is there: its desktop was forgotten",
+        Some(19) => "what is to be stored contradicts what is stored",
         Some(13) => "the disk is full; free some space",
         Some(14) => "it cannot be opened; make the file and its directory readable and writable",
         Some(26) => {
-            "it is not a database; move it away, or set COSAGE_DATA_DIR to another directory"
+            damage = match database.parent().and_then(backup::newest) {
+                Some(_) => damaged(database),
+                None => "it is not a database; move it away, or set COSAGE_DATA_DIR to another directory".to_owned(),
+            };
+            &damage
         }
         _ => "look at the disk and at the file's permissions",
     };
-    StoreError(format!("{path}: {next_step} ({error})"))
+    StoreError::Failed(format!("{path}: {next_step} ({error})"))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::desktop::Environment;
-
-    fn record(uid: &str, length: usize) -> DesktopRecord {
-        DesktopRecord {
-            uid: uid.parse().unwrap(),
-            app: "firefox".to_owned(),
-            environment: Environment([("A".to_owned(), "x".repeat(length))].into()),
-            created_at: "2026-01-02T03:04:05.678901234Z".parse().unwrap(),
-        }
-    }
-
-    async fn set(store: &SqliteStore, pragma: &'static str) {
-        sqlx::query(pragma).execute(&store.pool).await.unwrap();
-    }
-
-    #[test]
-    fn every_file_of_migrations_is_applied() {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
-        let mut files: Vec<_> = std::fs::read_dir(directory)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        files.sort();
-        let applied =
-            MIGRATIONS.map(|(version, description, _)| format!("{version:04}_{description}.sql"));
-        assert_eq!(files, applied);
-    }
-
-    #[tokio::test]
-    async fn a_full_disk_is_an_error_and_not_the_end() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(directory.path()).await.unwrap();
-        // SQLite answers as it does to a full disk when a database reaches this size.
-        set(&store, "PRAGMA max_page_count = 10").await;
-        store.insert(&record("small", 1)).await.unwrap();
-        let StoreError(message) = store.insert(&record("large", 100_000)).await.unwrap_err();
-        assert!(message.contains("the disk is full"), "{message}");
-        assert!(message.contains(DATABASE), "{message}");
-
-        set(&store, "PRAGMA max_page_count = 100000").await;
-        store.insert(&record("large", 100_000)).await.unwrap();
-        assert_eq!(store.load().await.unwrap().len(), 2);
-    }
-
-    #[tokio::test]
-    async fn a_database_that_cannot_be_written_is_an_error() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(directory.path()).await.unwrap();
-        set(&store, "PRAGMA query_only = ON").await;
-        let StoreError(message) = store.insert(&record("one", 1)).await.unwrap_err();
-        assert!(message.contains("it cannot be written"), "{message}");
-        assert!(store.delete(&"one".parse().unwrap()).await.is_err());
-        assert_eq!(store.load().await.unwrap(), []);
-    }
-
-    #[tokio::test]
-    async fn the_settings_that_durability_rests_on_are_in_force() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(directory.path()).await.unwrap();
-        let journal: String = sqlx::query_scalar("PRAGMA journal_mode")
-            .fetch_one(&store.pool)
-            .await
-            .unwrap();
-        let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous")
-            .fetch_one(&store.pool)
-            .await
-            .unwrap();
-        assert_eq!((journal.as_str(), synchronous), ("wal", 2));
-    }
-
-    #[tokio::test]
-    async fn a_database_of_a_newer_version_is_left_alone() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(directory.path()).await.unwrap();
-        sqlx::query(
-            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-             VALUES (9999, 'from the future', TRUE, x'00', 0)",
-        )
-        .execute(&store.pool)
-        .await
-        .unwrap();
-        drop(store);
-        let StoreError(message) = SqliteStore::open(directory.path()).await.unwrap_err();
-        assert!(message.contains("newer version"), "{message}");
-        assert!(message.contains("COSAGE_DATA_DIR"), "{message}");
-    }
-
-    #[tokio::test]
-    async fn a_record_that_cannot_be_read_is_an_error_that_names_the_file() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(directory.path()).await.unwrap();
-        sqlx::query(
-            "INSERT INTO desktops VALUES ('../etc', 'firefox', '{}', '2026-01-01T00:00:00Z')",
-        )
-        .execute(&store.pool)
-        .await
-        .unwrap();
-        let StoreError(message) = store.load().await.unwrap_err();
-        assert!(
-            message.contains(DATABASE) && message.contains("cannot be read"),
-            "{message}"
-        );
-    }
-}
+mod tests;

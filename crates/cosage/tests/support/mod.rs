@@ -16,7 +16,7 @@ use std::time::Duration;
 use cosage::api::{AllowedHosts, AllowedOrigins, Routes};
 use cosage::callback::{Callbacks, Sage3};
 use cosage::catalog::{Catalog, CatalogDefaults, CatalogHandle, LaunchContext, Timers, Undeclared};
-use cosage::desktop::manager::Settings;
+use cosage::desktop::context::Settings;
 use cosage::engine::fake::{Control, Fake};
 use cosage::engine::remote::WithRemotes;
 use cosage::gateway::GatewaySettings;
@@ -280,7 +280,7 @@ pub(crate) struct Running {
     pub(crate) callback_address: SocketAddr,
     client: Client,
     shutdown: CancellationToken,
-    task: Option<JoinHandle<Result<(), cosage::store::StoreError>>>,
+    task: Option<JoinHandle<()>>,
 }
 
 /// An answer: status, headers and JSON.
@@ -295,7 +295,7 @@ impl Running {
     /// Ends the service in good order.
     pub(crate) async fn shut_down(mut self) {
         self.shutdown.cancel();
-        self.task.take().unwrap().await.unwrap().unwrap();
+        self.task.take().unwrap().await.unwrap();
     }
 
     /// Ends the service at once, as a crash would: nothing is told to anybody.

@@ -7,26 +7,29 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::super::camera::{self, Occasion};
+use super::super::context::Context;
+use super::super::error::DesktopError;
 use super::super::lease::{Lease, Release};
 use super::super::lifecycle::{AfterStop, State};
-use super::super::manager::Shared;
-use super::{Driver, Message, Refusal, Report, now, report};
+use super::answers::unknown_stream;
+use super::{Driver, Keeping, Message, Report, now, report};
+use crate::supervise::caught;
 
-impl Driver {
+impl Driver<'_> {
     /// A lease that keeps nothing alive, of a desktop that answers.
-    pub(super) fn glance(&self) -> Result<Lease, Refusal> {
+    pub(super) fn glance(&self) -> Result<Lease, DesktopError> {
         match self.machine.state() {
             State::Ready { .. } => self.look_at(),
-            _ => Err(Refusal::NotRunning),
+            _ => Err(self.not_running()),
         }
     }
 
-    fn look_at(&self) -> Result<Lease, Refusal> {
+    fn look_at(&self) -> Result<Lease, DesktopError> {
         let instance = self.current.as_ref().and_then(|c| c.instance.as_ref());
-        let endpoints = &instance.ok_or(Refusal::NotRunning)?.endpoints;
+        let endpoints = &instance.ok_or_else(|| self.not_running())?.endpoints;
         match camera::shown_by(endpoints) {
             Some(stream) => self.lease(stream, Release::nothing()),
-            None => Err(Refusal::UnknownStream(endpoints.keys().cloned().collect())),
+            None => Err(unknown_stream("vnc", endpoints.keys())),
         }
     }
 
@@ -36,12 +39,8 @@ impl Driver {
         let Some(occasion) = self.schedule.look(self.machine.state(), now()) else {
             return;
         };
-        let under_way = self
-            .keeping
-            .as_ref()
-            .filter(|(_, task)| !task.is_finished());
-        match under_way {
-            Some((Occasion::Left, _)) => return,
+        match &self.keeping {
+            Some(keeping) if keeping.occasion == Occasion::Left => return,
             Some(_) if occasion != Occasion::Left => return,
             Some(_) | None => {}
         }
@@ -49,30 +48,37 @@ impl Driver {
         if !camera::disturbs_nobody(lease.endpoint(), occasion) {
             return;
         }
-        let (shared, own) = (Arc::clone(&self.shared), self.own.clone());
+        let (context, own) = (Arc::clone(&self.context), self.own.clone());
         let before = self.keeping.take();
+        let number = before.as_ref().map_or(0, |before| before.number + 1);
         let task = tokio::spawn(async move {
-            if let Some((_, before)) = before {
+            if let Some(before) = before {
                 // It is bounded in time, and in the log if it panicked.
-                let _ = before.await;
+                let _ = before.task.await;
             }
-            keep(&shared, &own, lease, occasion, camera::PATIENCE).await;
+            let picture = keep(&context, &own, lease, occasion, camera::PATIENCE);
+            let _ = caught(picture).await;
+            report(&own, Report::Kept(number));
         });
-        self.keeping = Some((occasion, task));
+        self.keeping = Some(Keeping {
+            number,
+            occasion,
+            task,
+        });
     }
 
     /// The right to take one more picture of a desktop that is about to be stopped: unless it has ended already, has
     /// shown nothing yet, or is to be forgotten.
     pub(super) fn last_look(&self) -> Option<Lease> {
-        let forgotten = matches!(
+        let has_picture = matches!(
             self.machine.state(),
             State::Stopping {
-                then: AfterStop::Forget,
+                then: AfterStop::Rest | AfterStop::Restart | AfterStop::Fail(_),
+                still_runs: true,
                 ..
             }
         );
-        let over = self.current.as_ref().is_none_or(|current| current.over);
-        if over || forgotten || !self.schedule.was_ready() {
+        if !has_picture || !self.schedule.was_ready() {
             return None;
         }
         self.look_at().ok()
@@ -81,13 +87,13 @@ impl Driver {
 
 /// Takes a picture and tells the driver.
 pub(super) async fn keep(
-    shared: &Shared,
+    context: &Context,
     own: &mpsc::UnboundedSender<Message>,
     lease: Lease,
     occasion: Occasion,
     patience: Duration,
 ) {
-    if let Some(at) = shared.camera.keep(lease, occasion, patience).await {
+    if let Some(at) = context.camera.keep(lease, occasion, patience).await {
         report(own, Report::Pictured(at));
     }
 }

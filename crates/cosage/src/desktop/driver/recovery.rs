@@ -5,24 +5,27 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::super::Uid;
 use super::super::camera::Schedule;
+use super::super::error::DesktopError;
 use super::super::failure::FailReason;
 use super::super::lease::EndReason;
 use super::super::lifecycle::{Run, State};
-use super::{Driver, Message, Refusal, Reply, Report, report};
+use super::super::record::EndCause;
+use super::{Driver, Message, Report, answers, report};
 use crate::engine::InstanceId;
 use crate::supervise::{caught, caught_at_once};
 
-impl Driver {
+impl Driver<'_> {
     /// After a panic, which may have left anything half-way: the desktop has failed, whoever waits is told, and what
     /// runs of it is ended.
     pub(super) fn fail(&mut self) {
-        let refusal = if *self.machine.state() == State::Gone {
-            Refusal::Gone
+        let error = if *self.machine.state() == State::Gone {
+            DesktopError::UnknownDesktop(self.record.uid.clone())
         } else {
             let reason = FailReason::Internal;
             self.machine.fail(reason.clone());
-            Refusal::Failed(reason)
+            DesktopError::Failed(reason)
         };
         self.schedule = Schedule::default();
         self.keeping = None;
@@ -36,19 +39,18 @@ impl Driver {
         // That may be what panicked, and keeps nobody from being told.
         let _ = caught_at_once(|| self.show());
         for (_, reply) in std::mem::take(&mut self.replies) {
-            reply.refuse(refusal.clone());
+            reply.refuse(error.clone());
         }
     }
 
     /// Ends an instance that is no run of the desktop's any more.
     pub(super) fn abandon(&self, id: InstanceId) {
-        let shared = Arc::clone(&self.shared);
-        let grace = self.timers().stop_grace;
+        let context = Arc::clone(&self.context);
+        let grace = context.timers(&self.record.app).stop_grace;
         // Before the run is not claimed any more, so that it is not adopted.
-        shared.orphans.add(&id);
+        context.endings.condemn(&id);
         tokio::spawn(async move {
-            shared.add_orphan(&id).await;
-            shared.abandon(&id, grace).await;
+            context.endings.abandon(&id, grace, EndCause::Failed).await;
         });
     }
 
@@ -64,29 +66,16 @@ impl Driver {
             report(&own, outcome.unwrap_or(Report::Lost(run)));
         });
     }
+}
 
-    /// Tells everybody who has sent a message to a driver that does not begin.
-    pub(super) fn refuse_all(
-        &self,
-        inbox: &mut mpsc::UnboundedReceiver<Message>,
-        reason: &FailReason,
-    ) {
-        inbox.close();
-        while let Ok(message) = inbox.try_recv() {
-            let refusal = Refusal::Failed(reason.clone());
-            match message {
-                Message::Ensure(reply) => Reply::Ensure(reply).refuse(refusal),
-                Message::Acquire(.., reply)
-                | Message::Rejoin(.., reply)
-                | Message::Glance(reply) => {
-                    drop(reply.send(Err(refusal)));
-                }
-                Message::Stop(_, reply) => Reply::Stop(reply).refuse(refusal),
-                Message::Found(_)
-                | Message::Ended(..)
-                | Message::ServiceShutdown
-                | Message::Report(_) => {}
-            }
-        }
+/// Answers everybody who has sent a message about a desktop that cannot be read.
+pub(super) fn refuse_all(
+    inbox: &mut mpsc::UnboundedReceiver<Message>,
+    uid: &Uid,
+    error: &DesktopError,
+) {
+    tracing::error!(%uid, %error, "a desktop could not be read");
+    while let Ok(message) = inbox.try_recv() {
+        answers::refuse(message, error);
     }
 }

@@ -1,19 +1,23 @@
 use proptest::prelude::*;
 use tokio::time::timeout;
 
-use super::super::{DesktopRecord, Environment};
+use super::super::Environment;
+use super::super::record::{DesktopRecord, StoredDesktop};
 use super::*;
 use crate::desktop::lease::EndReason;
 use crate::desktop::view::Progress;
 use crate::engine::StartStep;
 
 fn view() -> View {
-    View::asleep(Arc::new(DesktopRecord {
-        uid: "a".parse().unwrap(),
-        app: "desk".to_owned(),
-        environment: Environment::default(),
-        created_at: Timestamp::UNIX_EPOCH,
-    }))
+    View::stored(
+        &StoredDesktop::new(DesktopRecord {
+            uid: "a".parse().unwrap(),
+            app: "desk".to_owned(),
+            environment: Environment::default(),
+            created_at: Timestamp::UNIX_EPOCH,
+        }),
+        None,
+    )
 }
 
 fn ready(viewers: usize, until: i64) -> View {

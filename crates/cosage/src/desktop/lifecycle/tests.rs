@@ -24,6 +24,10 @@ fn refused() -> FailReason {
     FailReason::Engine(crate::engine::EngineError::Unavailable("gone".into()))
 }
 
+fn how(exit: Exit, own_timeout: Option<Duration>) -> Exited {
+    Exited { exit, own_timeout }
+}
+
 fn exited() -> FailReason {
     FailReason::AppExited {
         exit: Exit::default(),
@@ -203,7 +207,10 @@ fn whoever_stays_gets_the_next_instance_and_starts_none() {
     let exited = |after| {
         let mut machine = ready(start);
         machine.step(Event::Acquire(RequestId(2)), start);
-        machine.step(Event::Exited(Run(1), Exit::default(), None), start + after);
+        machine.step(
+            Event::Exited(Run(1), how(Exit::default(), None)),
+            start + after,
+        );
         machine
     };
     let mut restarted = exited(60 * SECOND);
@@ -243,10 +250,10 @@ fn a_desktop_that_ends_again_and_again_under_viewers_who_stay_is_given_up() {
         let State::Ready { run, .. } = *machine.state() else {
             return false;
         };
-        machine.step(Event::Exited(run, Exit::default(), None), now);
+        machine.step(Event::Exited(run, how(Exit::default(), None)), now);
         machine.step(Event::Join(RequestId(100 + run.0), Holder::Viewer), now);
         machine.step(Event::Stopped(run, String::new()), now);
-        let State::Starting { run } = *machine.state() else {
+        let State::Starting { run, .. } = *machine.state() else {
             return false;
         };
         machine.step(Event::Launched(run, Duration::ZERO), now);
@@ -277,7 +284,7 @@ fn what_took_long_to_start_has_not_lasted_for_long() {
     machine.step(Event::Acquire(RequestId(3)), start);
     machine.step(Event::Launched(Run(1), 30 * SECOND), start);
     machine.step(
-        Event::Exited(Run(1), Exit::default(), None),
+        Event::Exited(Run(1), how(Exit::default(), None)),
         start + 2 * SECOND,
     );
     machine.step(Event::Stopped(Run(1), String::new()), start + 2 * SECOND);
@@ -292,7 +299,7 @@ fn an_exit_under_viewers_restarts_once_and_gives_up_when_too_soon() {
     machine.step(Event::Acquire(RequestId(2)), start);
     let later = start + 60 * SECOND;
     assert_eq!(
-        machine.step(Event::Exited(Run(1), exit, None), later),
+        machine.step(Event::Exited(Run(1), how(exit, None)), later),
         [Effect::Stop(Run(1), EndReason::Exited)]
     );
     assert_eq!(
@@ -305,7 +312,7 @@ fn an_exit_under_viewers_restarts_once_and_gives_up_when_too_soon() {
     machine.step(Event::Released(Run(1), Holder::Viewer), later);
     assert_eq!(machine.step(Event::Tick, later + 500 * SECOND), []);
     let soon = later + SECOND;
-    machine.step(Event::Exited(Run(2), exit, None), soon);
+    machine.step(Event::Exited(Run(2), how(exit, None)), soon);
     machine.step(Event::Stopped(Run(2), "the end".into()), soon);
     let State::Failed { reason } = machine.state() else {
         panic!("{:?}", machine.state());
@@ -333,7 +340,7 @@ fn an_app_that_ends_soon_has_failed_whichever_breaks_first() {
         let mut machine = ready(start);
         before(&mut machine);
         let reported = ends + SECOND;
-        let exited = Event::Exited(Run(1), Exit::default(), None);
+        let exited = Event::Exited(Run(1), how(Exit::default(), None));
         let effects = machine.step(exited, reported);
         assert_eq!(effects, [Effect::Stop(Run(1), EndReason::Exited)], "{case}");
         machine.step(Event::Stopped(Run(1), "the end".into()), reported);
@@ -352,7 +359,7 @@ fn a_guest_turns_no_end_into_a_start() {
     for stop in [
         Event::Stop(RequestId(2), StopMode::Keep),
         Event::Stop(RequestId(2), StopMode::Forget),
-        Event::Exited(Run(1), Exit::default(), None),
+        Event::Exited(Run(1), how(Exit::default(), None)),
         Event::Tick,
     ] {
         let mut machine = ready(start);
@@ -398,7 +405,7 @@ fn a_guest_keeps_nothing_alive() {
 /// What an exit without out-of-memory says of a machine that was ready from `start` on.
 fn end_of(machine: &mut Lifecycle, own_timeout: Duration, at: Instant) -> EndReason {
     let effects = machine.step(
-        Event::Exited(Run(1), Exit::default(), Some(own_timeout)),
+        Event::Exited(Run(1), how(Exit::default(), Some(own_timeout))),
         at,
     );
     match effects[..] {
@@ -449,7 +456,7 @@ fn an_end_for_want_of_memory_or_under_viewers_is_none_for_want_of_viewers() {
     };
     let mut machine = ready(start);
     assert_eq!(
-        machine.step(Event::Exited(Run(1), exit, Some(SECOND)), later),
+        machine.step(Event::Exited(Run(1), how(exit, Some(SECOND))), later),
         [Effect::Stop(Run(1), EndReason::Exited)]
     );
     let mut machine = ready(start);
@@ -498,7 +505,7 @@ fn whoever_was_told_that_it_runs_just_before_it_ended_gets_the_next_instance() {
     // Nobody came to the next one either, and nobody asked again.
     let ready = asked + SECOND;
     machine.step(Event::Launched(Run(2), Duration::ZERO), ready);
-    let exited = Event::Exited(Run(2), Exit::default(), Some(20 * SECOND));
+    let exited = Event::Exited(Run(2), how(Exit::default(), Some(20 * SECOND)));
     let effects = machine.step(exited, ready + 20 * SECOND);
     assert_eq!(effects, [Effect::Stop(Run(2), EndReason::Idle)]);
     let effects = machine.step(Event::Stopped(Run(2), String::new()), ready + 20 * SECOND);
@@ -576,6 +583,8 @@ struct World {
     open: BTreeSet<RequestId>,
     alive: BTreeMap<Run, Phase>,
     cancelled: BTreeSet<Run>,
+    /// Those whose instance ended while they were launched.
+    failed: BTreeSet<Run>,
     seen: BTreeSet<Run>,
     leases: BTreeMap<Run, usize>,
     key_held: bool,
@@ -639,6 +648,7 @@ impl World {
             open: BTreeSet::new(),
             alive: BTreeMap::new(),
             cancelled: BTreeSet::new(),
+            failed: BTreeSet::new(),
             seen: BTreeSet::new(),
             leases: BTreeMap::new(),
             key_held: false,
@@ -701,6 +711,10 @@ impl World {
             Effect::CancelLaunch(run) => {
                 assert_eq!(self.alive.get(&run), Some(&Phase::Launching));
                 assert!(self.cancelled.insert(run), "{run:?} cancelled twice");
+            }
+            Effect::FailLaunch(run, _) => {
+                assert_eq!(self.alive.get(&run), Some(&Phase::Launching));
+                assert!(self.failed.insert(run), "{run:?} failed twice");
             }
             Effect::Stop(run, reason) => {
                 assert_eq!(self.alive.insert(run, Phase::Ending), Some(Phase::Up));
@@ -776,6 +790,11 @@ impl World {
                         Ok(()) => {
                             self.alive.insert(run, Phase::Up);
                             self.step(Event::Launched(run, Duration::ZERO));
+                            let is_ready = matches!(self.machine.state(), State::Ready { .. });
+                            assert!(
+                                !(is_ready && self.failed.contains(&run)),
+                                "a dead instance is ready"
+                            );
                         }
                         Err(reason) => {
                             self.alive.remove(&run);
@@ -797,8 +816,9 @@ impl World {
                 }
             }
             Op::Exit { own_timeout } => {
-                if let Some(run) = self.only(Phase::Up) {
-                    self.step(Event::Exited(run, Exit::default(), own_timeout));
+                // The engine may say so before the launch reports, and more than once.
+                if let Some(run) = self.only(Phase::Up).or(self.only(Phase::Launching)) {
+                    self.step(Event::Exited(run, how(Exit::default(), own_timeout)));
                 }
             }
             Op::StopEnds => {
@@ -839,7 +859,7 @@ impl World {
                     self.step(Event::Stopped(run, String::new()));
                     self.step(Event::Released(run, Holder::Viewer));
                     self.step(Event::Released(run, Holder::Guest));
-                    self.step(Event::Exited(run, Exit::default(), Some(SECOND)));
+                    self.step(Event::Exited(run, how(Exit::default(), Some(SECOND))));
                 }
             }
         }

@@ -9,9 +9,10 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::delivery::{LONGEST_PAUSE, LONGEST_RETRY_AFTER, Trouble};
+use crate::desktop::Environment;
 use crate::desktop::events::{Event, Events, REMEMBERED};
+use crate::desktop::record::{DesktopRecord, StoredDesktop};
 use crate::desktop::view::View;
-use crate::desktop::{DesktopRecord, Environment};
 
 /// One attempt: when, with which id, and what.
 type Attempt = (Instant, String, String);
@@ -92,12 +93,15 @@ impl Scene {
     fn new(recorder: Recorder) -> Self {
         let events = Arc::new(Events::new(CancellationToken::new()));
         let ending = CancellationToken::new();
-        let view = View::asleep(Arc::new(DesktopRecord {
-            uid: "a".parse().unwrap(),
-            app: "desk".to_owned(),
-            environment: Environment::default(),
-            created_at: Timestamp::UNIX_EPOCH,
-        }));
+        let view = Arc::new(View::stored(
+            &StoredDesktop::new(DesktopRecord {
+                uid: "a".parse().unwrap(),
+                app: "desk".to_owned(),
+                environment: Environment::default(),
+                created_at: Timestamp::UNIX_EPOCH,
+            }),
+            None,
+        ));
         let kinds = Kind::ALL.into_iter();
         let receiver = Receiver {
             number: 1,
@@ -114,7 +118,7 @@ impl Scene {
         let task = tokio::spawn(async move { receiver.run(listener, "boot", &encode).await });
         Self {
             events,
-            view: Arc::new(view),
+            view,
             ending,
             recorder,
             task,
