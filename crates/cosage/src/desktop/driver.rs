@@ -633,7 +633,11 @@ impl Driver {
         let uid = self.record.uid.clone();
         let keeping = self.keeping.take();
         self.start_task(None, async move {
-            let home = shared.engine.delete_home(&uid).await;
+            let home = match shared.engine.homes() {
+                Ok(homes) => homes.delete(&uid).await,
+                // An engine without homes has nothing to delete.
+                Err(_) => Ok(()),
+            };
             let result = match (home, forgetting) {
                 (Err(error), Forgetting::Wanted) => Err(FailReason::Engine(error)),
                 // It never ran, so there is hardly a home, and no engine that could be asked.

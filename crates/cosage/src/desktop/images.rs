@@ -60,9 +60,13 @@ impl Manager {
                 Source::Remote { .. } => None,
             })
             .collect();
+        // Of an engine without images nothing is claimed.
+        let Ok(present) = self.shared.engine.images() else {
+            return;
+        };
         let mut seen = HashMap::new();
         for image in wanted {
-            match self.shared.engine.has_image(image).await {
+            match present.is_present(image).await {
                 Ok(there) => {
                     seen.insert(image.to_owned(), there);
                 }

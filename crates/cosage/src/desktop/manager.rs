@@ -31,7 +31,7 @@ use super::{DesktopRecord, Environment, StreamKey, Uid};
 use crate::catalog::{
     App, CatalogHandle, EnvironmentError, LaunchContext, Source, Timers, Undeclared, UnknownApp,
 };
-use crate::engine::home::{Home, HomeError};
+use crate::engine::home::{HomeAccess, HomeError};
 use crate::engine::{Engine, EngineError, LogStream};
 use crate::store::{Store, StoreError};
 
@@ -472,7 +472,8 @@ impl Manager {
                 None => Err(DesktopError::NotRunning(uid.clone())),
             };
         };
-        match self.shared.engine.logs(id, lines.min(LOG_LINES_MAX)).await {
+        let logs = self.shared.engine.logs().map_err(FailReason::Engine)?;
+        match logs.last(id, lines.min(LOG_LINES_MAX)).await {
             Ok(logs) => Ok(logs),
             Err(EngineError::Gone) => Err(DesktopError::NotRunning(uid.clone())),
             Err(error) => Err(DesktopError::Failed(FailReason::Engine(error))),
@@ -483,11 +484,12 @@ impl Manager {
     ///
     /// # Errors
     /// [`DesktopError::UnknownDesktop`], [`DesktopError::Files`], or the engine's.
-    pub async fn home(&self, uid: &Uid) -> Result<Home, DesktopError> {
+    pub async fn home(&self, uid: &Uid) -> Result<HomeAccess, DesktopError> {
         if self.shared.get(uid).is_none() {
             return Err(DesktopError::UnknownDesktop(uid.clone()));
         }
-        Ok(self.shared.engine.home(uid).await?)
+        let homes = self.shared.engine.homes().map_err(HomeError::from)?;
+        Ok(homes.open(uid).await?)
     }
 
     /// The last `lines` lines (at most [`LOG_LINES_MAX`]) of the desktop's running instance, and what
@@ -504,7 +506,8 @@ impl Manager {
             return Ok(stream::iter([Ok(logs.into())]).boxed());
         };
         let lines = lines.min(LOG_LINES_MAX);
-        match self.shared.engine.follow_logs(id, lines).await {
+        let logs = self.shared.engine.logs().map_err(FailReason::Engine)?;
+        match logs.follow(id, lines).await {
             Ok(written) => {
                 let closing = self.shared.closing.clone();
                 Ok(written.take_until(closing.cancelled_owned()).boxed())
