@@ -19,8 +19,8 @@ use super::error::EngineError;
 /// How long the first answer may take that costs no more than a look.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long it may take to delete a directory with all in it.
-const REMOVAL_LIMIT: Duration = Duration::from_secs(600);
+/// How long it may take to go through a directory with all in it.
+const TREE_LIMIT: Duration = Duration::from_secs(600);
 
 /// Why something could not be done with the files of a home.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -178,10 +178,23 @@ impl HomeAccess {
     /// Deletes a file, a link, or a directory with all in it.
     pub async fn remove(mut self, path: &HomePath) -> Result<(), HomeError> {
         self.link.send(&Request::Remove(path.to_bytes())).await?;
-        match self.answer(REMOVAL_LIMIT).await? {
+        match self.answer(TREE_LIMIT).await? {
             (home, Answer::Done) => {
                 home.finish();
                 Ok(())
+            }
+            _ => Err(HomeError::Ended),
+        }
+    }
+
+    /// How much of its disk the home takes, in bytes: all blocks of its files and directories. A file with several names
+    /// counts once.
+    pub async fn disk_use(mut self) -> Result<u64, HomeError> {
+        self.link.send(&Request::Measure).await?;
+        match self.answer(TREE_LIMIT).await? {
+            (home, Answer::DiskUse(bytes)) => {
+                home.finish();
+                Ok(bytes)
             }
             _ => Err(HomeError::Ended),
         }

@@ -9,7 +9,7 @@ use cosage::engine::home::{
     Content, Entry, EntryKind, Failure, FileContent, HomeError, HomePath, Time, Written,
 };
 
-use super::{Subject, offered, start};
+use super::{PATIENCE, Subject, offered, start, wait};
 
 /// Names that a shell, a protocol or an archive may stumble over.
 const NAMES: [&str; 9] = [
@@ -395,4 +395,43 @@ pub(super) async fn a_forgotten_home_takes_its_transfers_along(subject: Subject)
     // The name is free for a new home.
     start(&*engine, &subject.desktop(&uid)).await;
     is(get(homes, &uid, "large").await, Failure::NotFound);
+}
+
+pub(super) async fn disk_use_is_what_the_blocks_of_a_home_take(subject: Subject) {
+    let engine = subject.engine();
+    let Some(homes) = offered(engine.homes()) else {
+        return;
+    };
+    let uid = Uid::random();
+    let instance = start(&*engine, &subject.desktop(&uid)).await;
+    let same = async || {
+        let counted = subject
+            .in_home(&uid, "du --summarize --block-size=1 .")
+            .await;
+        let counted = counted.split_whitespace().next().unwrap().parse().unwrap();
+        let home = homes.open(&uid).await.unwrap();
+        (home.disk_use().await == Ok(counted)).then_some(counted)
+    };
+    let settled = async || wait::eventually(PATIENCE / 2, "the same disk use", &same).await;
+    let before: u64 = settled().await;
+
+    subject
+        .in_home(
+            &uid,
+            "mkdir -p d/e && dd if=/dev/zero of=d/e/file bs=1M count=3 conv=fsync && ln d/e/file d/again \
+             && ln d/e/file more && truncate --size=1G sparse && ln -s d/e/file link && mkfifo fifo",
+        )
+        .await;
+    engine.stop(&instance.id, Duration::ZERO).await.unwrap();
+    let after = settled().await;
+    let added = after - before;
+    assert!((3 << 20..4 << 20).contains(&added), "{added} bytes more");
+
+    // What cannot be read is no reason to say nothing.
+    subject.in_home(&uid, "chmod 0 d/e").await;
+    let home = homes.open(&uid).await.unwrap();
+    let counted = home.disk_use().await.unwrap();
+    assert!(counted >= before, "{counted} bytes, {before} before");
+    let nobody = homes.open(&Uid::random()).await;
+    assert_eq!(nobody.err(), Some(HomeError::NoHome));
 }

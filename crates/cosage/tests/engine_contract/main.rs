@@ -55,7 +55,8 @@ use self::files::{
     a_file_comes_back_as_it_went, a_forgotten_home_takes_its_transfers_along,
     a_large_file_comes_back_as_it_went, a_transfer_and_a_start_do_not_wait_for_each_other,
     an_upload_that_is_given_up_leaves_nothing, directories_are_listed_archived_and_deleted,
-    links_that_lead_out_lead_nowhere, what_is_put_belongs_to_the_homes_owner,
+    disk_use_is_what_the_blocks_of_a_home_take, links_that_lead_out_lead_nowhere,
+    what_is_put_belongs_to_the_homes_owner,
 };
 
 /// Longer than anything here takes on a busy machine.
@@ -175,6 +176,7 @@ contract! {
     what_is_put_belongs_to_the_homes_owner,
     a_transfer_and_a_start_do_not_wait_for_each_other,
     a_forgotten_home_takes_its_transfers_along,
+    disk_use_is_what_the_blocks_of_a_home_take,
 }
 
 async fn what_is_started_can_be_used_until_it_is_stopped(subject: Subject) {
