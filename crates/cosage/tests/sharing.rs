@@ -423,7 +423,7 @@ async fn a_share_lives_until_it_is_deleted() {
     let body = json!({ "role": "view", "expires": 3600 });
     let made = share(&service, "wall", &body).await.json;
     let (id, url) = (made["id"].as_str().unwrap(), made["url"].as_str().unwrap());
-    assert_eq!(url.len(), "/stream//vnc".len() + 32);
+    assert_eq!(url.len(), "/stream//vnc".len() + 64);
     assert_eq!(
         (&made["role"], &made["clipboard"]),
         (&json!("view"), &json!("out"))

@@ -199,8 +199,10 @@ async fn a_panic_in_the_driver_itself_fails_the_desktop_and_it_starts_anew() {
     // Those who wait beside it are told, and it is not left as it was.
     let failed = async {
         loop {
-            let view = manager.view(&uid).await.unwrap();
-            if view.phase == Phase::Failed && engine.control().running().is_empty() {
+            if let Ok(view) = manager.view(&uid).await
+                && view.phase == Phase::Failed
+                && engine.control().running().is_empty()
+            {
                 return view;
             }
             tokio::task::yield_now().await;

@@ -15,14 +15,15 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use crate::disk_use;
 use crate::protocol::{Answer, Entry, EntryKind, Failure, Mark, Time, Version};
 
 /// How often a path is resolved again that somebody moves meanwhile, as `openat2(2)` asks for.
 const RESOLUTIONS: usize = 64;
 
-/// How deep a tree may be that is deleted or archived: each level holds two files open, and there
+/// How deep a tree may be that is deleted, archived or measured: each level holds two files open, and there
 /// are 1024 of them by default.
-const DEPTH_MAX: usize = 200;
+pub(crate) const DEPTH_MAX: usize = 200;
 
 /// How often a directory is emptied before it is given up.
 const REMOVALS: usize = 16;
@@ -89,6 +90,13 @@ impl Home {
             FileType::Directory => Ok(Found::Directory(found)),
             _ => Err(Failure::NotFile),
         }
+    }
+
+    /// How much of its disk the home takes, in bytes.
+    pub(crate) fn disk_use(&self) -> Result<u64, Failure> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let root = self.open(b"", flags).map_err(failure)?;
+        disk_use::of(root.as_fd(), 0)
     }
 
     /// How many bytes are left for an ordinary user.
@@ -457,7 +465,7 @@ fn remove_tree(parent: BorrowedFd<'_>, name: &CStr, depth: usize) -> Result<(), 
 }
 
 /// The directory itself, or the one above.
-fn is_dots(name: &CStr) -> bool {
+pub(crate) fn is_dots(name: &CStr) -> bool {
     name == c"." || name == c".."
 }
 
@@ -528,7 +536,7 @@ fn fresh_name() -> CString {
     CString::new(format!(".cosage-upload-{random:016x}")).unwrap_or_default()
 }
 
-fn too_deep() -> io::Error {
+pub(crate) fn too_deep() -> io::Error {
     io::Error::other(format!("directories are nested more than {DEPTH_MAX} deep"))
 }
 

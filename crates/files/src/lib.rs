@@ -12,6 +12,7 @@
 //! open(2)), so whatever ends the program leaves the old file or nothing.
 
 mod archive;
+mod disk_use;
 mod home;
 pub mod protocol;
 mod serve;

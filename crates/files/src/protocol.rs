@@ -64,6 +64,8 @@ pub enum Request {
     MakeDirectory(Path),
     /// A file, a link, or a directory with all in it, is deleted: [`Answer::Done`].
     Remove(Path),
+    /// How much of its disk the whole home takes: [`Answer::DiskUse`].
+    Measure,
 }
 
 /// A place in the list of a directory: directories come first, then everything goes by name.
@@ -120,6 +122,8 @@ pub enum Answer {
     },
     /// A tar stream follows.
     Archive,
+    /// How much of its disk the home takes, in bytes.
+    DiskUse(u64),
     /// It could not be done.
     Failed(Failure),
 }
@@ -187,6 +191,7 @@ impl Request {
     pub fn write(&self, output: &mut impl Write) -> io::Result<()> {
         let (kind, body) = match self {
             Self::Ping => (b'P', Vec::new()),
+            Self::Measure => (b'S', Vec::new()),
             Self::Open(path) => (b'O', path.clone()),
             Self::Read { offset, len } => {
                 (b'R', [offset.to_be_bytes(), len.to_be_bytes()].concat())
@@ -224,6 +229,7 @@ impl Request {
     pub fn parse(kind: u8, body: &[u8]) -> Option<Self> {
         Some(match kind {
             b'P' => Self::Ping,
+            b'S' => Self::Measure,
             b'O' => Self::Open(body.to_vec()),
             b'R' => {
                 let (offset, len) = body.split_first_chunk()?;
@@ -268,6 +274,7 @@ impl Answer {
             Self::Replaced => write_frame(output, b'r', &[]),
             Self::Ready => write_frame(output, b'y', &[]),
             Self::Archive => write_frame(output, b'a', &[]),
+            Self::DiskUse(bytes) => write_frame(output, b'u', &bytes.to_be_bytes()),
             Self::Directory { free } => write_frame(output, b'l', &free.to_be_bytes()),
             Self::File {
                 size,
@@ -292,6 +299,7 @@ impl Answer {
             b'r' => Self::Replaced,
             b'y' => Self::Ready,
             b'a' => Self::Archive,
+            b'u' => Self::DiskUse(u64::from_be_bytes(body.try_into().ok()?)),
             b'l' => Self::Directory {
                 free: u64::from_be_bytes(body.try_into().ok()?),
             },
@@ -518,6 +526,7 @@ mod tests {
     fn requests() -> impl Strategy<Value = Request> {
         prop_oneof![
             Just(Request::Ping),
+            Just(Request::Measure),
             paths().prop_map(Request::Open),
             any::<(u64, u64)>().prop_map(|(offset, len)| Request::Read { offset, len }),
             (prop::option::of(marks()), any::<u32>())
@@ -556,6 +565,7 @@ mod tests {
             Just(Answer::Replaced),
             Just(Answer::Ready),
             Just(Answer::Archive),
+            any::<u64>().prop_map(Answer::DiskUse),
             any::<u64>().prop_map(|free| Answer::Directory { free }),
             (any::<u64>(), times(), any::<u64>(), times()).prop_map(
                 |(size, modified, inode, changed)| Answer::File {

@@ -83,6 +83,10 @@ pub fn serve(home: &Home, input: impl Read, mut output: impl Write) -> io::Resul
                 .make_directory(&path)
                 .unwrap_or_else(Answer::Failed)
                 .write(&mut output)?,
+            Request::Measure => home
+                .disk_use()
+                .map_or_else(Answer::Failed, Answer::DiskUse)
+                .write(&mut output)?,
             Request::Remove(path) => home
                 .remove(&path)
                 .map_or_else(Answer::Failed, |()| Answer::Done)
@@ -162,7 +166,7 @@ fn send_entries(entries: &[Entry], last: Option<&Mark>, output: &mut impl Write)
 
 fn send_archive(found: Found, path: &[u8], output: &mut impl Write) -> io::Result<()> {
     Answer::Archive.write(output)?;
-    let mut parts = Parts {
+    let mut parts = Frames {
         body: Vec::with_capacity(PART_LEN),
         output,
     };
@@ -172,12 +176,12 @@ fn send_archive(found: Found, path: &[u8], output: &mut impl Write) -> io::Resul
 }
 
 /// What is written becomes frames.
-struct Parts<W> {
+struct Frames<W> {
     body: Vec<u8>,
     output: W,
 }
 
-impl<W: Write> Write for Parts<W> {
+impl<W: Write> Write for Frames<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let len = bytes.len().min(PART_LEN - self.body.len());
         self.body.extend_from_slice(&bytes[..len]);

@@ -262,6 +262,27 @@ fn a_tree_is_deleted_without_what_its_links_lead_to() {
 }
 
 #[test]
+fn disk_use_follows_no_link_and_has_a_depth() {
+    let (_scene, home, outside) = scene();
+    fs::write(outside.join("large"), vec![1; 1 << 20]).unwrap();
+    symlink(&outside, home.join("link")).unwrap();
+    let mut conversation = Conversation::begin(&home);
+    let mut measure = || conversation.ask(&Request::Measure);
+    let Answer::DiskUse(before) = measure() else {
+        panic!("it is not measured");
+    };
+    assert!(before < 1 << 20, "{before} bytes");
+    fs::create_dir_all(home.join("d/".repeat(150))).unwrap();
+    assert!(matches!(measure(), Answer::DiskUse(bytes) if bytes >= before));
+    fs::create_dir_all(home.join("d/".repeat(250))).unwrap();
+    let answer = measure();
+    assert!(
+        matches!(answer, Answer::Failed(Failure::System(_))),
+        "{answer:?}"
+    );
+}
+
+#[test]
 fn whoever_looks_sees_the_old_file_or_all_of_the_new_one() {
     let (_scene, home, _) = scene();
     let mut conversation = Conversation::begin(&home);

@@ -8,16 +8,11 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
-pub use crate::framebuffer::Pixels;
+pub use crate::error::ClientError;
+pub use crate::framebuffer::{AREA_MAX, DIMENSION_MAX, Pixels};
 use crate::framebuffer::{Area, Framebuffer};
-use crate::handshake::{self, HandshakeError};
+use crate::handshake;
 use crate::zrle::Zrle;
-
-/// The widest and highest screen that is believed, in pixels.
-pub const DIMENSION_MAX: u16 = 16_384;
-
-/// The largest screen that is believed, in pixels: 8K, which takes 142 MB.
-pub const AREA_MAX: u32 = 8192 * 4320;
 
 /// The longest name that is believed, and the most of a clipboard text that is kept, in bytes.
 pub const TEXT_MAX_LEN: u32 = 1 << 20;
@@ -44,20 +39,6 @@ pub const RESIZABLE: [u8; 16] = {
 
 /// What [`Transfer::Compressed`] asks for, the preferred one first.
 const COMPRESSED: [i32; 5] = [ZRLE, RAW, DESKTOP_SIZE, EXTENDED_DESKTOP_SIZE, LAST_RECT];
-
-/// Why the client gave up.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// The handshake failed.
-    #[error(transparent)]
-    Handshake(#[from] HandshakeError),
-    /// The connection broke or ended.
-    #[error("the connection to the VNC server broke: {0}")]
-    Io(#[from] io::Error),
-    /// The server sent what this client does not understand or did not ask for.
-    #[error("the VNC server sent {0}")]
-    Unexpected(String),
-}
 
 /// Whether other clients stay connected (`ClientInit`, RFC 6143, 7.3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,13 @@ use std::ops::Deref;
 
 use memmap2::MmapMut;
 
-use crate::client::{AREA_MAX, ClientError, DIMENSION_MAX};
+use crate::error::ClientError;
+
+/// The widest and highest screen that is believed, in pixels.
+pub const DIMENSION_MAX: u16 = 16_384;
+
+/// The largest screen that is believed, in pixels: 8K, which takes 142 MB.
+pub const AREA_MAX: u32 = 8192 * 4320;
 
 /// Blue, green, red, and whether the pixel was drawn: 255, or 0 for one that has not arrived.
 pub(crate) type Pixel = [u8; 4];

@@ -7,6 +7,7 @@
 
 pub mod authentication;
 pub mod client;
+mod error;
 mod framebuffer;
 mod handshake;
 pub mod messages;

@@ -7,7 +7,7 @@ use flate2::{Decompress, FlushDecompress};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 use tokio::task::consume_budget;
 
-use crate::client::ClientError;
+use crate::error::ClientError;
 use crate::framebuffer::{Area, Framebuffer, Pixel, pixel};
 
 /// The side of a tile in pixels; those at the right and lower edge are smaller.

@@ -223,6 +223,9 @@ fn engine(error: &EngineError, details: String) -> ApiError {
         EngineError::Gone | EngineError::Cancelled => {
             ApiError::new(StatusCode::CONFLICT, "stopped", details)
         }
+        EngineError::Unsupported(_) => {
+            ApiError::new(StatusCode::NOT_IMPLEMENTED, "engine_unsupported", details)
+        }
         EngineError::Refused(_) => {
             ApiError::new(StatusCode::BAD_GATEWAY, "engine_refused", details)
         }

@@ -38,7 +38,7 @@ fn object(value: Value) -> Map<String, Value> {
     }
 }
 
-fn launch(app: &App, environment: &Environment) -> Result<LaunchSpec, LaunchError> {
+fn spec_of(app: &App, environment: &Environment) -> Result<LaunchSpec, LaunchError> {
     let uid: Uid = "desk-1".parse().expect("a uid");
     let context = LaunchContext {
         container_base_name: "collab-vm-".to_owned(),
@@ -57,7 +57,7 @@ fn container_environment(app: &App, given: Value) -> BTreeMap<String, String> {
     let environment = app
         .check_environment(&object(given), Undeclared::Refuse)
         .expect("a good environment");
-    match launch(app, &environment).expect("a launch").workload {
+    match spec_of(app, &environment).expect("a spec").workload {
         Workload::Container(container) => container.environment.0,
         Workload::Remote(_) => panic!("a container was expected"),
     }
@@ -637,14 +637,14 @@ fn a_remote_desktop_needs_its_target() {
     let environment = app
         .check_environment(&given, Undeclared::Refuse)
         .expect("taken");
-    let Workload::Remote(remote) = launch(app, &environment).expect("a launch").workload else {
+    let Workload::Remote(remote) = spec_of(app, &environment).expect("a spec").workload else {
         panic!("a remote workload was expected")
     };
     assert_eq!((remote.host.as_str(), remote.port), ("desk.example", 5901));
     assert_eq!(remote.stream, ("vnc".to_owned(), Protocol::Tcp));
 
     // A record from before the variable was required.
-    let error = launch(app, &Environment::default()).expect_err("nothing to dial");
+    let error = spec_of(app, &Environment::default()).expect_err("nothing to dial");
     assert!(error.to_string().contains("requires TARGET_IP"), "{error}");
 }
 
@@ -659,7 +659,7 @@ fn a_launch_fills_in_defaults_and_drops_what_is_not_declared_any_more() {
         ("A".to_owned(), "mine".to_owned()),
         ("GONE".to_owned(), "x".to_owned()),
     ]));
-    let spec = launch(app, &kept).expect("a launch");
+    let spec = spec_of(app, &kept).expect("a spec");
     let Workload::Container(container) = spec.workload else {
         panic!("a container")
     };
@@ -672,7 +672,7 @@ fn a_launch_fills_in_defaults_and_drops_what_is_not_declared_any_more() {
         ])
     );
     let stricter = Environment(BTreeMap::from([("C".to_owned(), "s3cret".to_owned())]));
-    let error = launch(app, &stricter)
+    let error = spec_of(app, &stricter)
         .expect_err("C does not fit")
         .to_string();
     assert!(error.contains("takes a whole number as C"), "{error}");
@@ -682,7 +682,7 @@ fn a_launch_fills_in_defaults_and_drops_what_is_not_declared_any_more() {
 #[test]
 fn our_images_get_a_password_and_the_grace_they_have() {
     let catalog = built_in();
-    let spec = launch(&catalog.apps["firefox"], &Environment::default()).expect("a launch");
+    let spec = spec_of(&catalog.apps["firefox"], &Environment::default()).expect("a spec");
     let Workload::Container(container) = spec.workload else {
         panic!("a container")
     };
@@ -694,7 +694,7 @@ fn our_images_get_a_password_and_the_grace_they_have() {
     assert_eq!(container.extra_hosts, ["host.docker.internal:host-gateway"]);
     assert_eq!(container.image_hint, "build it with: images/build firefox");
     let old = parse(OLD_IMAGE).expect("a catalogue");
-    let spec = launch(&old.apps["old"], &Environment::default()).expect("a launch");
+    let spec = spec_of(&old.apps["old"], &Environment::default()).expect("a spec");
     let Workload::Container(container) = spec.workload else {
         panic!("a container")
     };
@@ -737,7 +737,7 @@ fn old_images_get_the_old_variables() {
         "CALLBACK_ID".to_owned(),
         "../any/x".to_owned(),
     )]));
-    assert!(launch(app, &elsewhere).is_err());
+    assert!(spec_of(app, &elsewhere).is_err());
 }
 
 #[test]
@@ -860,7 +860,7 @@ proptest! {
                 .collect();
             let again = firefox.check_environment(&again, Undeclared::Refuse);
             prop_assert_eq!(again.as_ref(), Ok(&environment));
-            prop_assert!(launch(firefox, &environment).is_ok());
+            prop_assert!(spec_of(firefox, &environment).is_ok());
         }
         if let Ok(environment) = firefox.check_environment(&given, Undeclared::Refuse) {
             prop_assert!(

@@ -51,9 +51,13 @@ impl Images {
                 Source::Remote { .. } => None,
             })
             .collect();
+        // Of an engine without images nothing is claimed.
+        let Ok(present) = engine.images() else {
+            return;
+        };
         let mut seen = HashMap::new();
         for image in wanted {
-            match engine.has_image(image).await {
+            match present.is_present(image).await {
                 Ok(there) => {
                     seen.insert(image.to_owned(), there);
                 }

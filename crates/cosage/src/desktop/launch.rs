@@ -233,7 +233,10 @@ pub(super) async fn end(
 
 /// The last lines an instance wrote; empty when they cannot be had.
 pub(super) async fn last_lines(engine: &dyn Engine, id: &InstanceId) -> String {
-    match timeout(LOGS_BOUND, engine.logs(id, LAST_LINES)).await {
+    let Ok(logs) = engine.logs() else {
+        return String::new();
+    };
+    match timeout(LOGS_BOUND, logs.last(id, LAST_LINES)).await {
         Ok(Ok(logs)) => tail(logs),
         Ok(Err(_)) | Err(_) => String::new(),
     }

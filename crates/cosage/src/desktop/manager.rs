@@ -24,7 +24,7 @@ use super::usage::{self, Meter};
 use super::view::View;
 use super::{StreamKey, Uid};
 use crate::catalog::App;
-use crate::engine::home::Home;
+use crate::engine::home::{HomeAccess, HomeError};
 use crate::engine::{EngineError, LogStream};
 
 /// How many lines of a desktop's log one call may read.
@@ -344,7 +344,8 @@ impl Manager {
                 None => Err(DesktopError::NotRunning(uid.clone())),
             };
         };
-        match self.context.engine.logs(id, lines.min(LOG_LINES_MAX)).await {
+        let logs = self.context.engine.logs().map_err(FailReason::Engine)?;
+        match logs.last(id, lines.min(LOG_LINES_MAX)).await {
             Ok(logs) => Ok(logs),
             Err(EngineError::Gone) => Err(DesktopError::NotRunning(uid.clone())),
             Err(error) => Err(DesktopError::Failed(FailReason::Engine(error))),
@@ -355,9 +356,10 @@ impl Manager {
     ///
     /// # Errors
     /// [`DesktopError::UnknownDesktop`], [`DesktopError::Files`], or the engine's.
-    pub async fn home(&self, uid: &Uid) -> Result<Home, DesktopError> {
+    pub async fn home(&self, uid: &Uid) -> Result<HomeAccess, DesktopError> {
         self.known(uid).await?;
-        Ok(self.context.engine.home(uid).await?)
+        let homes = self.context.engine.homes().map_err(HomeError::from)?;
+        Ok(homes.open(uid).await?)
     }
 
     /// The last `lines` lines (at most [`LOG_LINES_MAX`]) of the desktop's running instance, and what
@@ -372,7 +374,8 @@ impl Manager {
             return Ok(stream::iter([Ok(logs.into())]).boxed());
         };
         let lines = lines.min(LOG_LINES_MAX);
-        match self.context.engine.follow_logs(id, lines).await {
+        let logs = self.context.engine.logs().map_err(FailReason::Engine)?;
+        match logs.follow(id, lines).await {
             Ok(written) => {
                 let closing = self.context.closing.clone();
                 Ok(written.take_until(closing.cancelled_owned()).boxed())

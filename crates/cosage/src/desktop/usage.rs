@@ -152,7 +152,10 @@ impl Gauge {
         let (engine, id) = (Arc::clone(engine), id.clone());
         let (sender, latest) = watch::channel(None);
         let task = tokio::spawn(async move {
-            let mut usage = engine.usage(&id);
+            let Ok(meter) = engine.meter() else {
+                return;
+            };
+            let mut usage = meter.usage(&id);
             while let Some(usage) = usage.next().await {
                 sender.send_replace(Some(usage));
             }

@@ -18,13 +18,17 @@
 //! messages about requests are compiled out.
 
 mod client;
+mod container;
 mod events;
 mod files;
+mod homes;
+mod instance;
 mod labels;
-mod launch;
+mod logs;
 mod operator;
 mod pull;
 mod site;
+mod start;
 mod usage;
 
 use std::path::PathBuf;
@@ -33,27 +37,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::errors::Error;
-use bollard::models::{ContainerSummary, ContainerSummaryStateEnum as State, Volume};
-use bollard::query_parameters::{
-    ListContainersOptionsBuilder, ListVolumesOptionsBuilder, LogsOptionsBuilder,
-    RemoveVolumeOptions, StopContainerOptionsBuilder,
-};
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
+use bollard::query_parameters::{ListContainersOptionsBuilder, StopContainerOptionsBuilder};
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use tokio::sync::{Mutex, OnceCell, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::client::{Client, ORDER_LIMIT, READ_LIMIT, is_not_found, limited};
+use self::client::{Client, READ_LIMIT, is_not_found, limited};
 use self::files::Programs;
+use self::labels::Filter;
 pub use self::operator::Operator;
 use self::site::Site;
-use super::home::{Home, HomeError};
-use super::logs::{LOGS_MAX_LEN, last_lines};
 use super::{
-    Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId, LaunchSpec, LogStream,
-    OnStep, Usage,
+    Engine, EngineError, EngineEvent, Exit, Found, Homes, Images, Instance, InstanceId, LaunchSpec,
+    Logs, Meter, OnStep,
 };
-use crate::desktop::Uid;
 
 /// What a stop may take beyond its grace.
 const STOP_SLACK: Duration = Duration::from_secs(15);
@@ -139,14 +138,11 @@ impl Docker {
             .map_err(|error| self.client.explain(error))
     }
 
-    /// The containers with all of these labels, running or not.
-    async fn containers(
-        &self,
-        labels: &[(&str, &str)],
-    ) -> Result<Vec<ContainerSummary>, EngineError> {
+    /// The containers that a filter finds, running or not.
+    async fn containers(&self, filter: &Filter) -> Result<Vec<ContainerSummary>, EngineError> {
         let options = ListContainersOptionsBuilder::default()
             .all(true)
-            .filters(&labels::filter(labels))
+            .filters(filter)
             .build();
         self.call(READ_LIMIT, |docker| docker.list_containers(Some(options)))
             .await
@@ -154,11 +150,8 @@ impl Docker {
 
     /// The engine's names for the containers of one run: one, or none.
     async fn containers_of(&self, instance: &InstanceId) -> Result<Vec<String>, EngineError> {
-        let labels = [
-            (labels::OWNER, self.settings.owner.as_str()),
-            (labels::INSTANCE, &instance.0),
-        ];
-        let containers = self.containers(&labels).await?;
+        let filter = labels::owned_run(&self.settings.owner, instance);
+        let containers = self.containers(&filter).await?;
         Ok(containers
             .into_iter()
             .filter_map(|found| found.id)
@@ -173,7 +166,7 @@ impl Docker {
     async fn runs(&self, container: &str) -> Result<bool, EngineError> {
         let docker = self.client.get()?;
         match limited(READ_LIMIT, docker.inspect_container(container, None)).await {
-            Ok(container) => Ok(labels::exit(container.state.as_ref()).is_none()),
+            Ok(container) => Ok(instance::exit(container.state.as_ref()).is_none()),
             Err(error) if is_not_found(&error) => Ok(false),
             Err(error) => Err(self.client.explain(error)),
         }
@@ -208,120 +201,37 @@ impl Docker {
         self.client.remove(container).await
     }
 
-    async fn logs_of(&self, container: &str, lines: usize) -> Result<String, EngineError> {
-        let options = LogsOptionsBuilder::default()
-            .stdout(true)
-            .stderr(true)
-            .tail(&lines.to_string())
-            .build();
-        let docker = self.client.get()?;
-        let read = docker.logs(container, Some(options)).try_fold(
-            Vec::new(),
-            |mut text: Vec<u8>, part| async move {
-                text.extend_from_slice(part.as_ref());
-                // The newest are what is wanted; what is before them need not be held.
-                if text.len() > 2 * LOGS_MAX_LEN {
-                    text.drain(..text.len() - LOGS_MAX_LEN - 1);
-                }
-                Ok(text)
-            },
-        );
-        match limited(READ_LIMIT, read).await {
-            Ok(text) => Ok(last_lines(&text)),
-            Err(error) if is_not_found(&error) => Err(EngineError::Gone),
-            Err(error) => Err(self.client.explain(error)),
-        }
-    }
-
-    /// No limit of time holds for it: an instance may write nothing for days.
-    fn follow_logs_of(&self, container: &str, lines: usize) -> Result<LogStream, EngineError> {
-        let options = LogsOptionsBuilder::default()
-            .follow(true)
-            .stdout(true)
-            .stderr(true)
-            .tail(&lines.to_string())
-            .build();
-        let client = Arc::clone(&self.client);
-        let written = self.client.get()?.logs(container, Some(options));
-        Ok(written
-            .map(move |part| match part {
-                Ok(part) => Ok(part.into_bytes()),
-                Err(error) if is_not_found(&error) => Err(EngineError::Gone),
-                Err(error) => Err(client.explain(error)),
-            })
-            .boxed())
-    }
-
     /// What a container with our owner's label is.
     async fn found(
         &self,
         container: ContainerSummary,
         site: &Site,
     ) -> Result<Option<Found>, EngineError> {
-        let instance = container
-            .labels
-            .as_ref()
-            .and_then(|labels| labels.get(labels::INSTANCE));
+        let instance = container.labels.as_ref().and_then(labels::instance);
         let (Some(id), Some(instance)) = (container.id, instance) else {
             return Ok(None);
         };
-        let instance = InstanceId(instance.clone());
-        if !matches!(container.state, Some(State::RUNNING | State::PAUSED)) {
+        if !matches!(
+            container.state,
+            Some(ContainerSummaryStateEnum::RUNNING | ContainerSummaryStateEnum::PAUSED)
+        ) {
             return Ok(Some(Found::Remains(instance)));
         }
         let docker = self.client.get()?;
         match limited(READ_LIMIT, docker.inspect_container(&id, None)).await {
-            Ok(container) => match labels::instance(&container, site) {
+            Ok(container) => match instance::read(&container, site) {
                 Ok(instance) => Ok(Some(Found::Running(instance))),
                 Err(reason) => {
                     tracing::warn!(%instance, reason, "a running container cannot be used");
                     Ok(Some(Found::Unusable {
                         id: instance,
-                        uid: labels::uid(&container),
+                        uid: instance::uid(&container),
                     }))
                 }
             },
             Err(error) if is_not_found(&error) => Ok(None),
             Err(error) => Err(self.client.explain(error)),
         }
-    }
-
-    /// The home volumes of a desktop that are ours.
-    async fn home_volumes(&self, uid: &Uid) -> Result<Vec<Volume>, EngineError> {
-        let labels = [
-            (labels::OWNER, self.settings.owner.as_str()),
-            (labels::UID, uid.as_str()),
-        ];
-        let options = ListVolumesOptionsBuilder::default()
-            .filters(&labels::filter(&labels))
-            .build();
-        let listed = self
-            .call(READ_LIMIT, |docker| docker.list_volumes(Some(options)))
-            .await?;
-        Ok(listed.volumes.unwrap_or_default())
-    }
-
-    /// Deletes the home volumes of a desktop that are ours; of them only `name`, where one is
-    /// given.
-    async fn delete_homes(&self, uid: &Uid, name: Option<&str>) -> Result<(), EngineError> {
-        let _nobody_opens_it = self.end_programs(uid).await?;
-        let docker = self.client.get()?;
-        for volume in self.home_volumes(uid).await? {
-            if name.is_some_and(|name| name != volume.name) {
-                continue;
-            }
-            match limited(
-                ORDER_LIMIT,
-                docker.remove_volume(&volume.name, None::<RemoveVolumeOptions>),
-            )
-            .await
-            {
-                Ok(()) => {}
-                Err(error) if is_not_found(&error) => {}
-                Err(error) => return Err(self.client.explain(error)),
-            }
-        }
-        Ok(())
     }
 }
 
@@ -340,7 +250,7 @@ impl Engine for Docker {
         on_step: OnStep<'_>,
     ) -> Result<Instance, EngineError> {
         // The client's futures are large, and a service has many of these waiting.
-        Box::pin(self.launch(spec, cancel, on_step)).await
+        Box::pin(self.start_workload(spec, cancel, on_step)).await
     }
 
     async fn stop(&self, instance: &InstanceId, grace: Duration) -> Result<(), EngineError> {
@@ -352,8 +262,8 @@ impl Engine for Docker {
 
     async fn list(&self) -> Result<Vec<Found>, EngineError> {
         let site = self.site().await?;
-        let labels = [(labels::OWNER, self.settings.owner.as_str())];
-        let containers = self.containers(&labels).await?;
+        let filter = labels::owned(&self.settings.owner);
+        let containers = self.containers(&filter).await?;
         self.sweep_programs(&containers);
         stream::iter(containers)
             .map(|container| self.found(container, site))
@@ -363,50 +273,14 @@ impl Engine for Docker {
             .await
     }
 
-    async fn logs(&self, instance: &InstanceId, lines: usize) -> Result<String, EngineError> {
-        let container = self.container_of(instance).await?;
-        self.logs_of(&container, lines).await
-    }
-
-    async fn follow_logs(
-        &self,
-        instance: &InstanceId,
-        lines: usize,
-    ) -> Result<LogStream, EngineError> {
-        let container = self.container_of(instance).await?;
-        self.follow_logs_of(&container, lines)
-    }
-
     async fn exit(&self, instance: &InstanceId) -> Result<Option<Exit>, EngineError> {
         let container = self.container_of(instance).await?;
         let docker = self.client.get()?;
         match limited(READ_LIMIT, docker.inspect_container(&container, None)).await {
-            Ok(container) => Ok(labels::exit(container.state.as_ref())),
+            Ok(container) => Ok(instance::exit(container.state.as_ref())),
             Err(error) if is_not_found(&error) => Err(EngineError::Gone),
             Err(error) => Err(self.client.explain(error)),
         }
-    }
-
-    fn usage<'a>(&'a self, instance: &'a InstanceId) -> BoxStream<'a, Usage> {
-        self.measure(instance)
-    }
-
-    async fn home(&self, uid: &Uid) -> Result<Home, HomeError> {
-        Box::pin(self.open_home(uid)).await
-    }
-
-    async fn delete_home(&self, uid: &Uid) -> Result<(), EngineError> {
-        self.delete_homes(uid, None).await
-    }
-
-    async fn has_image(&self, image: &str) -> Result<bool, EngineError> {
-        Ok(self.client.image(image).await?.is_some())
-    }
-
-    async fn ping(&self) -> Result<(), EngineError> {
-        self.call(READ_LIMIT, |docker| docker.ping())
-            .await
-            .map(drop)
     }
 
     fn events(&self) -> BoxStream<'static, EngineEvent> {
@@ -420,5 +294,28 @@ impl Engine for Docker {
             receiver.recv().await.map(|event| (event, receiver))
         })
         .boxed()
+    }
+
+    fn logs(&self) -> Result<&dyn Logs, EngineError> {
+        Ok(self)
+    }
+
+    fn meter(&self) -> Result<&dyn Meter, EngineError> {
+        Ok(self)
+    }
+
+    fn homes(&self) -> Result<&dyn Homes, EngineError> {
+        Ok(self)
+    }
+
+    fn images(&self) -> Result<&dyn Images, EngineError> {
+        Ok(self)
+    }
+}
+
+#[async_trait]
+impl Images for Docker {
+    async fn is_present(&self, image: &str) -> Result<bool, EngineError> {
+        Ok(self.client.image(image).await?.is_some())
     }
 }

@@ -27,12 +27,13 @@ use tokio_util::sync::CancellationToken;
 use self::files::FakeHome;
 pub use self::server::{CLUSTER, COLOUR, HEADER, HEIGHT, Painting, WIDTH};
 use super::callback::CallbackSecret;
-use super::home::{Home, HomeError};
+use super::home::{HomeAccess, HomeError};
 use super::legacy::own_timeout;
 use super::logs::last_lines;
 use super::{
-    ContainerSpec, Endpoint, Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId,
-    LaunchSpec, LogStream, OnStep, Protocol, StartStep, Usage, Workload,
+    ContainerSpec, Endpoint, Engine, EngineError, EngineEvent, Exit, Found, Homes, Images,
+    Instance, InstanceId, LaunchSpec, LogStream, Logs, Meter, OnStep, Protocol, StartStep, Usage,
+    Workload,
 };
 use crate::descriptors::explain;
 use crate::desktop::{Environment, Uid};
@@ -85,11 +86,11 @@ pub enum Call {
     Stop,
     /// [`Engine::list`]
     List,
-    /// [`Engine::delete_home`]
+    /// [`Homes::delete`]
     DeleteHome,
     /// [`Engine::events`]
     Events,
-    /// [`Engine::usage`]
+    /// [`Meter::usage`]
     Usage,
 }
 
@@ -352,22 +353,6 @@ impl Engine for Fake {
         Ok(found)
     }
 
-    async fn logs(&self, instance: &InstanceId, lines: usize) -> Result<String, EngineError> {
-        let state = self.shared.up()?;
-        let record = state.instances.get(instance).ok_or(EngineError::Gone)?;
-        let all: Vec<&str> = record.logs.split_inclusive('\n').collect();
-        let last = all.get(all.len().saturating_sub(lines)..);
-        Ok(last_lines(last.unwrap_or_default().concat().as_bytes()))
-    }
-
-    async fn follow_logs(
-        &self,
-        instance: &InstanceId,
-        lines: usize,
-    ) -> Result<LogStream, EngineError> {
-        logs::follow(&self.shared, instance, lines)
-    }
-
     async fn exit(&self, instance: &InstanceId) -> Result<Option<Exit>, EngineError> {
         let state = self.shared.up()?;
         let record = state.instances.get(instance).ok_or(EngineError::Gone)?;
@@ -375,40 +360,6 @@ impl Engine for Fake {
             Life::Running { .. } => Ok(None),
             Life::Ended(exit) => Ok(Some(exit)),
         }
-    }
-
-    fn usage<'a>(&'a self, instance: &'a InstanceId) -> BoxStream<'a, Usage> {
-        self.shared.panic_in(Call::Usage);
-        let measurement = Measurement::begin(&self.shared);
-        stream::unfold(measurement, async |measurement| {
-            tokio::time::sleep(MEASUREMENT).await;
-            let running = self.exit(instance).await == Ok(None);
-            running.then_some((USAGE, measurement))
-        })
-        .boxed()
-    }
-
-    async fn home(&self, uid: &Uid) -> Result<Home, HomeError> {
-        let mut link = {
-            let mut state = self.shared.up()?;
-            state.homes.get_mut(uid).ok_or(HomeError::NoHome)?.link()?
-        };
-        link.hello().await?;
-        Ok(Home::new(link, drop))
-    }
-
-    async fn delete_home(&self, uid: &Uid) -> Result<(), EngineError> {
-        self.shared.panic_in(Call::DeleteHome);
-        self.shared.up()?.homes.remove(uid);
-        Ok(())
-    }
-
-    async fn has_image(&self, image: &str) -> Result<bool, EngineError> {
-        Ok(!self.shared.up()?.missing_images.contains(image))
-    }
-
-    async fn ping(&self) -> Result<(), EngineError> {
-        self.shared.up().map(drop)
     }
 
     fn events(&self) -> BoxStream<'static, EngineEvent> {
@@ -426,6 +377,75 @@ impl Engine for Fake {
             }
         });
         stream::iter(first).chain(later).boxed()
+    }
+
+    fn logs(&self) -> Result<&dyn Logs, EngineError> {
+        Ok(self)
+    }
+
+    fn meter(&self) -> Result<&dyn Meter, EngineError> {
+        Ok(self)
+    }
+
+    fn homes(&self) -> Result<&dyn Homes, EngineError> {
+        Ok(self)
+    }
+
+    fn images(&self) -> Result<&dyn Images, EngineError> {
+        Ok(self)
+    }
+}
+
+#[async_trait]
+impl Logs for Fake {
+    async fn last(&self, instance: &InstanceId, lines: usize) -> Result<String, EngineError> {
+        let state = self.shared.up()?;
+        let record = state.instances.get(instance).ok_or(EngineError::Gone)?;
+        let all: Vec<&str> = record.logs.split_inclusive('\n').collect();
+        let last = all.get(all.len().saturating_sub(lines)..);
+        Ok(last_lines(last.unwrap_or_default().concat().as_bytes()))
+    }
+
+    async fn follow(&self, instance: &InstanceId, lines: usize) -> Result<LogStream, EngineError> {
+        logs::follow(&self.shared, instance, lines)
+    }
+}
+
+impl Meter for Fake {
+    fn usage<'a>(&'a self, instance: &'a InstanceId) -> BoxStream<'a, Usage> {
+        self.shared.panic_in(Call::Usage);
+        let measurement = Measurement::begin(&self.shared);
+        stream::unfold(measurement, async |measurement| {
+            tokio::time::sleep(MEASUREMENT).await;
+            let running = self.exit(instance).await == Ok(None);
+            running.then_some((USAGE, measurement))
+        })
+        .boxed()
+    }
+}
+
+#[async_trait]
+impl Homes for Fake {
+    async fn open(&self, uid: &Uid) -> Result<HomeAccess, HomeError> {
+        let mut link = {
+            let mut state = self.shared.up()?;
+            state.homes.get_mut(uid).ok_or(HomeError::NoHome)?.link()?
+        };
+        link.hello().await?;
+        Ok(HomeAccess::new(link, drop))
+    }
+
+    async fn delete(&self, uid: &Uid) -> Result<(), EngineError> {
+        self.shared.panic_in(Call::DeleteHome);
+        self.shared.up()?.homes.remove(uid);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Images for Fake {
+    async fn is_present(&self, image: &str) -> Result<bool, EngineError> {
+        Ok(!self.shared.up()?.missing_images.contains(image))
     }
 }
 
@@ -555,7 +575,7 @@ impl Control {
         self.shared.written.send_replace(());
     }
 
-    /// How many streams of [`Engine::follow_logs`] are read.
+    /// How many streams of [`Logs::follow`] are read.
     pub fn followers(&self) -> usize {
         self.shared.written.receiver_count()
     }

@@ -14,13 +14,13 @@ use tokio::time::timeout;
 
 pub use self::link::Link;
 pub use self::path::{HomePath, HomePathError};
-use super::EngineError;
+use super::error::EngineError;
 
 /// How long the first answer may take that costs no more than a look.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long it may take to delete a directory with all in it.
-const REMOVAL_LIMIT: Duration = Duration::from_secs(600);
+/// How long it may take to go through a directory with all in it.
+const TREE_LIMIT: Duration = Duration::from_secs(600);
 
 /// Why something could not be done with the files of a home.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +42,7 @@ pub enum HomeError {
 }
 
 /// Access to the files of one home, for one request.
-pub struct Home {
+pub struct HomeAccess {
     link: Link,
     keep: Keep,
 }
@@ -60,7 +60,7 @@ pub enum Content {
 
 /// A file that was opened: whatever happens to its name meanwhile, what is read is this one.
 pub struct FileContent {
-    home: Home,
+    home: HomeAccess,
     /// How many bytes it has.
     pub size: u64,
     /// When it was last modified.
@@ -71,15 +71,15 @@ pub struct FileContent {
 
 /// A directory that was opened.
 pub struct DirectoryContent {
-    home: Home,
+    home: HomeAccess,
     /// How many bytes its file system has left.
     pub free: u64,
 }
 
 /// Bytes on their way out of a home.
-pub struct Parts {
+pub struct Download {
     /// `None` after the end.
-    home: Option<Home>,
+    home: Option<HomeAccess>,
     /// How much of the current frame is to come.
     left: usize,
     /// How much of all is to come, where that is known.
@@ -89,13 +89,13 @@ pub struct Parts {
 /// A page of a directory on its way.
 pub struct Entries {
     /// `None` after the end.
-    home: Option<Home>,
+    home: Option<HomeAccess>,
     last: Option<Mark>,
 }
 
 /// A file on its way into a home. Dropping it leaves what was there before.
 pub struct Upload {
-    home: Home,
+    home: HomeAccess,
 }
 
 /// What became of a path that was written to.
@@ -107,7 +107,7 @@ pub enum Written {
     Replaced,
 }
 
-impl Home {
+impl HomeAccess {
     /// Access over `link`, which goes to `keep` if it can be asked again after the request.
     pub fn new(link: Link, keep: impl FnOnce(Link) + Send + 'static) -> Self {
         Self {
@@ -143,9 +143,9 @@ impl Home {
     }
 
     /// What is at `path` as a tar stream, links as links. What cannot be read ends it with an error.
-    pub async fn archive(self, path: &HomePath) -> Result<Parts, HomeError> {
+    pub async fn archive(self, path: &HomePath) -> Result<Download, HomeError> {
         match self.ask(Request::Archive(path.to_bytes())).await? {
-            (home, Answer::Archive) => Ok(Parts::new(home, None)),
+            (home, Answer::Archive) => Ok(Download::new(home, None)),
             _ => Err(HomeError::Ended),
         }
     }
@@ -178,10 +178,23 @@ impl Home {
     /// Deletes a file, a link, or a directory with all in it.
     pub async fn remove(mut self, path: &HomePath) -> Result<(), HomeError> {
         self.link.send(&Request::Remove(path.to_bytes())).await?;
-        match self.answer(REMOVAL_LIMIT).await? {
+        match self.answer(TREE_LIMIT).await? {
             (home, Answer::Done) => {
                 home.finish();
                 Ok(())
+            }
+            _ => Err(HomeError::Ended),
+        }
+    }
+
+    /// How much of its disk the home takes, in bytes: all blocks of its files and directories. A file with several names
+    /// counts once.
+    pub async fn disk_use(mut self) -> Result<u64, HomeError> {
+        self.link.send(&Request::Measure).await?;
+        match self.answer(TREE_LIMIT).await? {
+            (home, Answer::DiskUse(bytes)) => {
+                home.finish();
+                Ok(bytes)
             }
             _ => Err(HomeError::Ended),
         }
@@ -237,14 +250,14 @@ impl FileContent {
     ///
     /// # Errors
     /// See [`HomeError`].
-    pub async fn read(mut self, range: Range<u64>) -> Result<Parts, HomeError> {
+    pub async fn read(mut self, range: Range<u64>) -> Result<Download, HomeError> {
         let len = range.end.saturating_sub(range.start);
         let request = Request::Read {
             offset: range.start,
             len,
         };
         self.home.link.send(&request).await?;
-        let mut parts = Parts::new(self.home, Some(len));
+        let mut parts = Download::new(self.home, Some(len));
         parts.finish_last().await?;
         Ok(parts)
     }
@@ -265,8 +278,8 @@ impl DirectoryContent {
     }
 }
 
-impl Parts {
-    fn new(home: Home, total: Option<u64>) -> Self {
+impl Download {
+    fn new(home: HomeAccess, total: Option<u64>) -> Self {
         Self {
             home: Some(home),
             left: 0,

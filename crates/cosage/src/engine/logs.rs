@@ -1,6 +1,6 @@
 //! The bound that every engine keeps on what it gives of an instance's logs.
 
-/// The most that [`super::Engine::logs`] gives, in bytes.
+/// The most that [`super::Logs::last`] gives, in bytes.
 pub(super) const LOGS_MAX_LEN: usize = 64 * 1024;
 
 /// The end of a text, at most [`LOGS_MAX_LEN`], from the start of a line where it had to be cut.

@@ -16,12 +16,10 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::home::{Home, HomeError};
 use super::{
-    Endpoint, Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId, LaunchSpec,
-    LogStream, OnStep, Presence, RemoteSpec, StartStep, Usage, Workload,
+    Endpoint, Engine, EngineError, EngineEvent, Exit, Found, Homes, Images, Instance, InstanceId,
+    LaunchSpec, LogStream, Logs, Meter, OnStep, Presence, RemoteSpec, StartStep, Usage, Workload,
 };
-use crate::desktop::Uid;
 
 /// How long the resolution of a name may take.
 const RESOLVE_LIMIT: Duration = Duration::from_secs(5);
@@ -139,25 +137,6 @@ impl Engine for WithRemotes {
         Ok(found)
     }
 
-    async fn logs(&self, instance: &InstanceId, lines: usize) -> Result<String, EngineError> {
-        // What it writes, it writes elsewhere.
-        if self.remotes().contains_key(instance) {
-            return Ok(String::new());
-        }
-        self.inner.logs(instance, lines).await
-    }
-
-    async fn follow_logs(
-        &self,
-        instance: &InstanceId,
-        lines: usize,
-    ) -> Result<LogStream, EngineError> {
-        if self.remotes().contains_key(instance) {
-            return Ok(stream::empty().boxed());
-        }
-        self.inner.follow_logs(instance, lines).await
-    }
-
     async fn exit(&self, instance: &InstanceId) -> Result<Option<Exit>, EngineError> {
         if self.remotes().contains_key(instance) {
             return Ok(None);
@@ -165,32 +144,54 @@ impl Engine for WithRemotes {
         self.inner.exit(instance).await
     }
 
-    fn usage<'a>(&'a self, instance: &'a InstanceId) -> BoxStream<'a, Usage> {
-        // What it uses is somebody else's.
-        if self.remotes().contains_key(instance) {
-            return stream::empty().boxed();
-        }
-        self.inner.usage(instance)
-    }
-
-    async fn home(&self, uid: &Uid) -> Result<Home, HomeError> {
-        self.inner.home(uid).await
-    }
-
-    async fn delete_home(&self, uid: &Uid) -> Result<(), EngineError> {
-        self.inner.delete_home(uid).await
-    }
-
-    async fn has_image(&self, image: &str) -> Result<bool, EngineError> {
-        self.inner.has_image(image).await
-    }
-
-    async fn ping(&self) -> Result<(), EngineError> {
-        self.inner.ping().await
-    }
-
     fn events(&self) -> BoxStream<'static, EngineEvent> {
         self.inner.events()
+    }
+
+    fn logs(&self) -> Result<&dyn Logs, EngineError> {
+        self.inner.logs().map(|_| self as &dyn Logs)
+    }
+
+    fn meter(&self) -> Result<&dyn Meter, EngineError> {
+        self.inner.meter().map(|_| self as &dyn Meter)
+    }
+
+    // No server elsewhere has a home or an image here.
+
+    fn homes(&self) -> Result<&dyn Homes, EngineError> {
+        self.inner.homes()
+    }
+
+    fn images(&self) -> Result<&dyn Images, EngineError> {
+        self.inner.images()
+    }
+}
+
+#[async_trait]
+impl Logs for WithRemotes {
+    async fn last(&self, instance: &InstanceId, lines: usize) -> Result<String, EngineError> {
+        // What it writes, it writes elsewhere.
+        if self.remotes().contains_key(instance) {
+            return Ok(String::new());
+        }
+        self.inner.logs()?.last(instance, lines).await
+    }
+
+    async fn follow(&self, instance: &InstanceId, lines: usize) -> Result<LogStream, EngineError> {
+        if self.remotes().contains_key(instance) {
+            return Ok(stream::empty().boxed());
+        }
+        self.inner.logs()?.follow(instance, lines).await
+    }
+}
+
+impl Meter for WithRemotes {
+    fn usage<'a>(&'a self, instance: &'a InstanceId) -> BoxStream<'a, Usage> {
+        match self.inner.meter() {
+            Ok(meter) if !self.remotes().contains_key(instance) => meter.usage(instance),
+            // What a server elsewhere uses is not of this host.
+            _ => stream::empty().boxed(),
+        }
     }
 }
 
@@ -280,7 +281,7 @@ mod tests {
     use super::super::Protocol;
     use super::super::fake::Fake;
     use super::*;
-    use crate::desktop::StreamKey;
+    use crate::desktop::{StreamKey, Uid};
 
     fn permitted(allowed: &[&str], address: &str) -> bool {
         let allowed: Vec<IpNet> = allowed.iter().map(|net| net.parse().unwrap()).collect();
@@ -348,9 +349,9 @@ mod tests {
             "127.0.0.1:5901".parse().unwrap()
         );
         let id = &instance.id;
-        assert_eq!(engine.logs(id, 10).await, Ok(String::new()));
+        assert_eq!(engine.logs().unwrap().last(id, 10).await, Ok(String::new()));
         assert_eq!(engine.exit(id).await, Ok(None));
-        assert_eq!(engine.usage(id).next().await, None);
+        assert_eq!(engine.meter().unwrap().usage(id).next().await, None);
         assert_eq!(
             engine.list().await,
             Ok(vec![Found::Running(instance.clone())])
@@ -358,7 +359,10 @@ mod tests {
         assert_eq!(engine.stop(id, Duration::ZERO).await, Ok(()));
         assert_eq!(engine.stop(id, Duration::ZERO).await, Ok(()));
         assert_eq!(engine.list().await, Ok(vec![]));
-        assert_eq!(engine.logs(id, 10).await, Err(EngineError::Gone));
+        assert_eq!(
+            engine.logs().unwrap().last(id, 10).await,
+            Err(EngineError::Gone)
+        );
         assert_eq!(engine.exit(id).await, Err(EngineError::Gone));
     }
 

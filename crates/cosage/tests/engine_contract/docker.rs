@@ -8,7 +8,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cosage::desktop::{Environment, Uid};
 use cosage::engine::docker::{Docker, DockerSettings, Reach};
-use cosage::engine::remote::WithRemotes;
 use cosage::engine::{
     ContainerSpec, Engine, InstanceId, LaunchSpec, Limits, Presence, Protocol, PullPolicy, Sandbox,
     StreamSpec, VncPassword,
@@ -17,7 +16,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
-use super::{Fixture, container, container_mut, launch};
+use super::{Fixture, Remotes, container, container_mut, spec_for};
 
 /// A `DOCKER_HOST` for the code under test alone, such as a proxy that lets through no more than it needs.
 const ENGINE_VARIABLE: &str = "COSAGE_TEST_DOCKER_HOST";
@@ -42,6 +41,7 @@ const WAIT: &str = "trap 'echo the end; exit 3' USR1; while :; do sleep 600 & wa
 /// One test's share of the engine: an owner, a prefix of names and a network of its own.
 pub(super) struct DockerFixture {
     pub(super) run: String,
+    pub(super) remotes: Remotes,
 }
 
 /// A fixture, or `None` where there is no engine and none is required.
@@ -66,8 +66,18 @@ pub(super) async fn fixture() -> Option<Arc<DockerFixture>> {
     ready.await.then(|| {
         Arc::new(DockerFixture {
             run: format!("cosage-contract-{}", &Uid::random().as_str()[..8]),
+            remotes: Remotes::Without,
         })
     })
+}
+
+/// As the service has its engine.
+pub(super) async fn with_remotes() -> Option<Arc<DockerFixture>> {
+    let fixture = fixture().await?;
+    Some(Arc::new(DockerFixture {
+        run: fixture.run.clone(),
+        remotes: Remotes::With,
+    }))
 }
 
 async fn build_scripted() {
@@ -165,7 +175,7 @@ impl DockerFixture {
             .environment
             .0
             .insert("SCRIPT".to_owned(), script.to_owned());
-        launch(uid, container)
+        spec_for(uid, container)
     }
 
     /// The engine's name for the container of a run.
@@ -183,13 +193,11 @@ impl DockerFixture {
 #[async_trait]
 impl Fixture for DockerFixture {
     fn engine(&self) -> Arc<dyn Engine> {
-        // As the service has its engine.
-        let docker = Arc::new(self.connect(self.settings()));
-        Arc::new(WithRemotes::new(docker, Vec::new()))
+        self.remotes.beside(Arc::new(self.connect(self.settings())))
     }
 
     fn desktop(&self, uid: &Uid) -> LaunchSpec {
-        let mut spec = launch(uid, self.container(uid, TINY));
+        let mut spec = spec_for(uid, self.container(uid, TINY));
         // The one that belongs to the image's user.
         container_mut(&mut spec).home = Some("/home/user".to_owned());
         spec

@@ -17,7 +17,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::docker::{DockerFixture, TINY, docker, fixture, succeeds};
-use super::{Fixture, KILLED, container, container_mut, eventually, look, run, start};
+use super::{Fixture, KILLED, Remotes, container, container_mut, eventually, look, run, start};
 
 macro_rules! docker_tests {
     ($($test:ident,)*) => {
@@ -64,7 +64,7 @@ async fn neighbours_containers_and_volumes_are_never_touched(subject: Arc<Docker
 
     assert_eq!(engine.list().await, Ok(vec![]));
     assert_eq!(engine.stop(&spec.instance, Duration::ZERO).await, Ok(()));
-    assert_eq!(engine.delete_home(&uid).await, Ok(()));
+    assert_eq!(engine.homes().unwrap().delete(&uid).await, Ok(()));
     let error = engine
         .start(&spec, &CancellationToken::new(), &|_| {})
         .await;
@@ -110,7 +110,7 @@ async fn a_desktop_is_confined(subject: Arc<DockerFixture>) {
         let instance = start(&*engine, &spec).await;
         let expected = format!("CapBnd:\t{capabilities:016x}\nNoNewPrivs:\t1\nSeccomp:\t2\n");
         eventually(async || {
-            let logs = engine.logs(&instance.id, 10).await.unwrap();
+            let logs = engine.logs().unwrap().last(&instance.id, 10).await.unwrap();
             assert!(logs.len() < expected.len() || logs == expected, "{logs}");
             logs == expected
         })
@@ -172,7 +172,10 @@ async fn files_stay_and_anonymous_volumes_go(subject: Arc<DockerFixture>) {
         let script = format!("cd /home/desktop; {script} 2>/dev/null");
         let script = script.replace("cat mark", "cat mark 2>/dev/null");
         let instance = start(&*engine, &subject.script(&uid, &script)).await;
-        eventually(async || engine.logs(&instance.id, 10).await.unwrap() == expected).await;
+        eventually(async || {
+            engine.logs().unwrap().last(&instance.id, 10).await.unwrap() == expected
+        })
+        .await;
         let mounts = "{{range .Mounts}}{{.Destination}} {{.Name}}\n{{end}}";
         let mounts = subject.inspect(&instance.id, mounts).await;
         let anonymous = mounts
@@ -253,7 +256,7 @@ async fn an_app_that_ends_at_once_leaves_its_last_words(subject: Arc<DockerFixtu
         // It lived long enough to have an address.
         Ok(instance) => {
             eventually(async || engine.exit(&instance.id).await == Ok(Some(exit))).await;
-            let logs = engine.logs(&instance.id, 5).await;
+            let logs = engine.logs().unwrap().last(&instance.id, 5).await;
             assert_eq!(logs, Ok("no display\n".to_owned()));
         }
     }
@@ -268,7 +271,10 @@ async fn an_app_that_saves_when_it_is_stopped_has_its_grace(subject: Arc<DockerF
         &format!("{save}; echo ready; while :; do sleep 600 & wait $!; done"),
     );
     let instance = start(&*engine, &spec).await;
-    eventually(async || engine.logs(&instance.id, 1).await == Ok("ready\n".to_owned())).await;
+    eventually(async || {
+        engine.logs().unwrap().last(&instance.id, 1).await == Ok("ready\n".to_owned())
+    })
+    .await;
     assert_eq!(engine.stop(&instance.id, super::PATIENCE).await, Ok(()));
     assert_eq!(subject.in_home(&uid, "cat mark").await, "saved");
 }
@@ -422,7 +428,7 @@ async fn a_service_in_a_container_joins_its_desktops(subject: Arc<DockerFixture>
 async fn no_socket_is_said_with_what_to_do() {
     let directory = tempfile::tempdir().unwrap();
     let engine = unreachable_engine(&directory.path().join("absent.sock"));
-    let text = engine.ping().await.unwrap_err().to_string();
+    let text = engine.list().await.unwrap_err().to_string();
     assert!(
         text.contains("absent.sock") && text.contains("DOCKER_HOST"),
         "{text}"
@@ -431,7 +437,7 @@ async fn no_socket_is_said_with_what_to_do() {
     // A file that nobody listens on: what a stopped engine leaves.
     let stale = directory.path().join("stale.sock");
     drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
-    let text = unreachable_engine(&stale).ping().await.unwrap_err();
+    let text = unreachable_engine(&stale).list().await.unwrap_err();
     assert!(text.to_string().contains("nobody listens"), "{text}");
 }
 
@@ -452,12 +458,11 @@ async fn an_engine_that_hangs_makes_nobody_wait_for_ever() {
     let asked = tokio::time::Instant::now();
     let cancel = CancellationToken::new();
     let errors = [
-        engine.ping().await.err(),
         engine.list().await.err(),
         engine.stop(&nobody, Duration::from_secs(5)).await.err(),
-        engine.logs(&nobody, 1).await.err(),
+        engine.logs().unwrap().last(&nobody, 1).await.err(),
         engine.exit(&nobody).await.err(),
-        engine.delete_home(&spec.uid).await.err(),
+        engine.homes().unwrap().delete(&spec.uid).await.err(),
         engine.start(&spec, &cancel, &|_| {}).await.err(),
     ];
     for error in errors {
@@ -466,12 +471,13 @@ async fn an_engine_that_hangs_makes_nobody_wait_for_ever() {
             "{error:?}"
         );
     }
-    assert!(asked.elapsed() <= Duration::from_secs(7 * 10 + 5));
+    assert!(asked.elapsed() <= Duration::from_secs(6 * 10 + 5));
 }
 
 fn unreachable_engine(socket: &std::path::Path) -> Docker {
     let nobody = DockerFixture {
         run: "cosage-contract-unreachable".to_owned(),
+        remotes: Remotes::Without,
     };
     connect_to(&nobody, socket)
 }
@@ -479,6 +485,7 @@ fn unreachable_engine(socket: &std::path::Path) -> Docker {
 fn unreachable_desktop() -> LaunchSpec {
     DockerFixture {
         run: "cosage-contract-unreachable".to_owned(),
+        remotes: Remotes::Without,
     }
     .desktop(&Uid::random())
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cosage::desktop::{Environment, Uid};
 use cosage::engine::fake::{COLOUR, Control, Fake, HEIGHT, Power, WIDTH};
-use cosage::engine::remote::WithRemotes;
 use cosage::engine::{
     ContainerSpec, Engine, EngineError, EngineEvent, Exit, InstanceId, LaunchSpec, Limits,
     Presence, Protocol, PullPolicy, Sandbox, StartStep, StreamSpec, VncPassword,
@@ -19,29 +18,38 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
-use super::{Fixture, Subject, launch, start};
+use super::bare::Bare;
+use super::{Fixture, Remotes, Subject, spec_for, start};
 
 struct FakeFixture {
     engine: Fake,
     control: Control,
-    with_remotes: bool,
+    remotes: Remotes,
+    /// Whether the engine shows what only some can do.
+    capabilities: bool,
 }
 
 pub(super) fn fixture() -> Subject {
-    fixture_of(false)
+    fixture_of(Remotes::Without, true)
 }
 
 /// As the service has its engine.
-pub(super) fn fixture_with_remotes() -> Subject {
-    fixture_of(true)
+pub(super) fn with_remotes() -> Subject {
+    fixture_of(Remotes::With, true)
 }
 
-fn fixture_of(with_remotes: bool) -> Subject {
+/// With none of the capabilities.
+pub(super) fn bare() -> Subject {
+    fixture_of(Remotes::With, false)
+}
+
+fn fixture_of(remotes: Remotes, capabilities: bool) -> Subject {
     let engine = Fake::new();
     Arc::new(FakeFixture {
         control: engine.control(),
         engine,
-        with_remotes,
+        remotes,
+        capabilities,
     })
 }
 
@@ -52,7 +60,7 @@ fn spec(uid: &Uid, protocol: Protocol) -> LaunchSpec {
         path: String::new(),
         presence: Presence::Viewer,
     };
-    launch(
+    spec_for(
         uid,
         ContainerSpec {
             name: format!("fake-{uid}"),
@@ -81,10 +89,10 @@ fn spec(uid: &Uid, protocol: Protocol) -> LaunchSpec {
 impl Fixture for FakeFixture {
     fn engine(&self) -> Arc<dyn Engine> {
         let engine = Arc::new(self.engine.clone());
-        if self.with_remotes {
-            Arc::new(WithRemotes::new(engine, Vec::new()))
+        if self.capabilities {
+            self.remotes.beside(engine)
         } else {
-            engine
+            self.remotes.beside(Arc::new(Bare(engine)))
         }
     }
 

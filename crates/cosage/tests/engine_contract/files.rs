@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cosage::desktop::Uid;
-use cosage::engine::Engine;
+use cosage::engine::Homes;
 use cosage::engine::home::{
     Content, Entry, EntryKind, Failure, FileContent, HomeError, HomePath, Time, Written,
 };
 
-use super::{Subject, start};
+use super::{PATIENCE, Subject, offered, start, wait};
 
 /// Names that a shell, a protocol or an archive may stumble over.
 const NAMES: [&str; 9] = [
@@ -28,15 +28,15 @@ fn path(text: &str) -> HomePath {
     HomePath::from_names(text.split('/').map(|name| name.as_bytes().to_vec())).unwrap()
 }
 
-async fn put(engine: &dyn Engine, uid: &Uid, at: &str, text: &str) -> Result<Written, HomeError> {
+async fn put(homes: &dyn Homes, uid: &Uid, at: &str, text: &str) -> Result<Written, HomeError> {
     let size = Some(text.len() as u64);
-    let mut upload = engine.home(uid).await?.write(&path(at), size, None).await?;
+    let mut upload = homes.open(uid).await?.write(&path(at), size, None).await?;
     upload.send(&Bytes::from(text.to_owned())).await?;
     upload.finish().await
 }
 
-async fn get(engine: &dyn Engine, uid: &Uid, at: &str) -> Result<Vec<u8>, HomeError> {
-    let file = open(engine, uid, at).await?;
+async fn get(homes: &dyn Homes, uid: &Uid, at: &str) -> Result<Vec<u8>, HomeError> {
+    let file = open(homes, uid, at).await?;
     let size = file.size;
     let mut parts = file.read(0..size).await?;
     let mut all = Vec::new();
@@ -47,15 +47,15 @@ async fn get(engine: &dyn Engine, uid: &Uid, at: &str) -> Result<Vec<u8>, HomeEr
     Ok(all)
 }
 
-async fn open(engine: &dyn Engine, uid: &Uid, at: &str) -> Result<FileContent, HomeError> {
-    match engine.home(uid).await?.open(&path(at)).await? {
+async fn open(homes: &dyn Homes, uid: &Uid, at: &str) -> Result<FileContent, HomeError> {
+    match homes.open(uid).await?.open(&path(at)).await? {
         Content::File(file) => Ok(file),
         Content::Directory(_) => panic!("'{at}' is a directory"),
     }
 }
 
-async fn list(engine: &dyn Engine, uid: &Uid, at: &HomePath) -> Result<Vec<Entry>, HomeError> {
-    let Content::Directory(directory) = engine.home(uid).await?.open(at).await? else {
+async fn list(homes: &dyn Homes, uid: &Uid, at: &HomePath) -> Result<Vec<Entry>, HomeError> {
+    let Content::Directory(directory) = homes.open(uid).await?.open(at).await? else {
         panic!("'{at}' is a file");
     };
     assert!(directory.free > 0);
@@ -68,8 +68,8 @@ async fn list(engine: &dyn Engine, uid: &Uid, at: &HomePath) -> Result<Vec<Entry
     Ok(all)
 }
 
-async fn remove(engine: &dyn Engine, uid: &Uid, at: &str) -> Result<(), HomeError> {
-    engine.home(uid).await?.remove(&path(at)).await
+async fn remove(homes: &dyn Homes, uid: &Uid, at: &str) -> Result<(), HomeError> {
+    homes.open(uid).await?.remove(&path(at)).await
 }
 
 fn is<T: std::fmt::Debug>(outcome: Result<T, HomeError>, failure: Failure) {
@@ -78,41 +78,38 @@ fn is<T: std::fmt::Debug>(outcome: Result<T, HomeError>, failure: Failure) {
 
 pub(super) async fn a_file_comes_back_as_it_went(subject: Subject) {
     let engine = subject.engine();
+    let Some(homes) = offered(engine.homes()) else {
+        return;
+    };
     let uid = Uid::random();
-    assert_eq!(engine.home(&uid).await.err(), Some(HomeError::NoHome));
+    assert_eq!(homes.open(&uid).await.err(), Some(HomeError::NoHome));
     let instance = start(&*engine, &subject.desktop(&uid)).await;
     for name in NAMES {
-        let created = put(&*engine, &uid, name, name).await;
+        let created = put(homes, &uid, name, name).await;
         assert_eq!(created, Ok(Written::Created), "{name:?}");
-        let replaced = put(&*engine, &uid, name, "").await;
+        let replaced = put(homes, &uid, name, "").await;
         assert_eq!(replaced, Ok(Written::Replaced), "{name:?}");
-        assert_eq!(get(&*engine, &uid, name).await, Ok(Vec::new()));
+        assert_eq!(get(homes, &uid, name).await, Ok(Vec::new()));
     }
     // Whether it runs or not makes no difference.
     engine.stop(&instance.id, Duration::ZERO).await.unwrap();
     for name in NAMES {
-        put(&*engine, &uid, name, name).await.unwrap();
-        assert_eq!(
-            get(&*engine, &uid, name).await,
-            Ok(name.as_bytes().to_vec())
-        );
-        assert_eq!(remove(&*engine, &uid, name).await, Ok(()));
-        is(remove(&*engine, &uid, name).await, Failure::NotFound);
-        is(get(&*engine, &uid, name).await, Failure::NotFound);
+        put(homes, &uid, name, name).await.unwrap();
+        assert_eq!(get(homes, &uid, name).await, Ok(name.as_bytes().to_vec()));
+        assert_eq!(remove(homes, &uid, name).await, Ok(()));
+        is(remove(homes, &uid, name).await, Failure::NotFound);
+        is(get(homes, &uid, name).await, Failure::NotFound);
     }
-    is(
-        get(&*engine, &uid, &"x".repeat(255)).await,
-        Failure::NotFound,
-    );
+    is(get(homes, &uid, &"x".repeat(255)).await, Failure::NotFound);
 
     let modified = Time {
         seconds: 981_173_106,
         nanoseconds: 500_000_000,
     };
-    let upload = engine.home(&uid).await.unwrap();
+    let upload = homes.open(&uid).await.unwrap();
     let upload = upload.write(&path("dated"), None, Some(modified)).await;
     upload.unwrap().finish().await.unwrap();
-    let listed = list(&*engine, &uid, &HomePath::default()).await.unwrap();
+    let listed = list(homes, &uid, &HomePath::default()).await.unwrap();
     let dated = listed.iter().find(|entry| entry.name == b"dated").unwrap();
     assert_eq!(dated.modified, modified);
 }
@@ -121,20 +118,23 @@ pub(super) async fn a_large_file_comes_back_as_it_went(subject: Subject) {
     const PARTS: u32 = 300;
     let part = |number: u32| Bytes::from([number.to_le_bytes(); 50_000].concat());
     let engine = subject.engine();
+    let Some(homes) = offered(engine.homes()) else {
+        return;
+    };
     let uid = Uid::random();
     start(&*engine, &subject.desktop(&uid)).await;
-    let home = engine.home(&uid).await.unwrap();
+    let home = homes.open(&uid).await.unwrap();
     let mut upload = home.write(&path("large"), None, None).await.unwrap();
     for number in 0..PARTS {
         upload.send(&part(number)).await.unwrap();
     }
     assert_eq!(upload.finish().await, Ok(Written::Created));
-    let all = get(&*engine, &uid, "large").await.unwrap();
+    let all = get(homes, &uid, "large").await.unwrap();
     let expected: Vec<u8> = (0..PARTS).flat_map(part).collect();
     assert!(all == expected, "{} bytes", all.len());
 
     for range in [0..1, 12_345_678..23_456_789, 59_999_999..60_000_000, 7..7] {
-        let file = open(&*engine, &uid, "large").await.unwrap();
+        let file = open(homes, &uid, "large").await.unwrap();
         let mut parts = file.read(range.clone()).await.unwrap();
         let mut all = Vec::new();
         while let Some(part) = parts.next().await.unwrap() {
@@ -147,12 +147,15 @@ pub(super) async fn a_large_file_comes_back_as_it_went(subject: Subject) {
 
 pub(super) async fn directories_are_listed_archived_and_deleted(subject: Subject) {
     let engine = subject.engine();
+    let Some(homes) = offered(engine.homes()) else {
+        return;
+    };
     let uid = Uid::random();
     start(&*engine, &subject.desktop(&uid)).await;
     subject
         .in_home(&uid, "mkdir -p d/z/deep d/a && echo -n four > d/file && ln -s file d/b-link && mkfifo d/c-fifo")
         .await;
-    let listed = list(&*engine, &uid, &path("d")).await.unwrap();
+    let listed = list(homes, &uid, &path("d")).await.unwrap();
     let short: Vec<_> = listed
         .iter()
         .map(|entry| {
@@ -175,10 +178,10 @@ pub(super) async fn directories_are_listed_archived_and_deleted(subject: Subject
     );
     let age = jiff::Timestamp::now().as_second() - listed[4].modified.seconds;
     assert!(age.abs() < 60, "modified {age} s ago");
-    assert_eq!(get(&*engine, &uid, "d/b-link").await, Ok(b"four".to_vec()));
-    is(get(&*engine, &uid, "d/c-fifo").await, Failure::NotFile);
+    assert_eq!(get(homes, &uid, "d/b-link").await, Ok(b"four".to_vec()));
+    is(get(homes, &uid, "d/c-fifo").await, Failure::NotFile);
 
-    let home = engine.home(&uid).await.unwrap();
+    let home = homes.open(&uid).await.unwrap();
     let mut parts = home.archive(&path("d")).await.unwrap();
     let mut archive = Vec::new();
     while let Some(part) = parts.next().await.unwrap() {
@@ -195,28 +198,31 @@ pub(super) async fn directories_are_listed_archived_and_deleted(subject: Subject
     assert_eq!(names, expected);
 
     let made = async |at: &str| {
-        let home = engine.home(&uid).await.unwrap();
+        let home = homes.open(&uid).await.unwrap();
         home.make_directory(&path(at)).await
     };
     assert_eq!(made("new/in/it").await, Ok(Written::Created));
     assert_eq!(made("new/in").await, Ok(Written::Replaced));
     is(made("d/file").await, Failure::NotDirectory);
     is(made("d/file/x").await, Failure::NotDirectory);
-    is(put(&*engine, &uid, "d", "").await, Failure::IsDirectory);
+    is(put(homes, &uid, "d", "").await, Failure::IsDirectory);
     is(
-        put(&*engine, &uid, "d/file/x", "").await,
+        put(homes, &uid, "d/file/x", "").await,
         Failure::NotDirectory,
     );
     is(
-        list(&*engine, &uid, &path("d/file/x")).await,
+        list(homes, &uid, &path("d/file/x")).await,
         Failure::NotFound,
     );
-    assert_eq!(remove(&*engine, &uid, "d").await, Ok(()));
+    assert_eq!(remove(homes, &uid, "d").await, Ok(()));
     assert_eq!(subject.in_home(&uid, "ls").await.trim(), "new");
 }
 
 pub(super) async fn links_that_lead_out_lead_nowhere(subject: Subject) {
     let engine = subject.engine();
+    let Some(homes) = offered(engine.homes()) else {
+        return;
+    };
     let uid = Uid::random();
     start(&*engine, &subject.desktop(&uid)).await;
     subject
@@ -234,53 +240,56 @@ pub(super) async fn links_that_lead_out_lead_nowhere(subject: Subject) {
         "root/etc/passwd",
         "d/over/etc/passwd",
     ] {
-        is(get(&*engine, &uid, out).await, Failure::OutsideHome);
-        is(put(&*engine, &uid, out, "").await, Failure::OutsideHome);
-        let home = engine.home(&uid).await.unwrap();
+        is(get(homes, &uid, out).await, Failure::OutsideHome);
+        is(put(homes, &uid, out, "").await, Failure::OutsideHome);
+        let home = homes.open(&uid).await.unwrap();
         assert_eq!(
             home.archive(&path(out)).await.err(),
             Some(HomeError::Files(Failure::OutsideHome))
         );
     }
     is(
-        list(&*engine, &uid, &path("directory")).await,
+        list(homes, &uid, &path("directory")).await,
         Failure::OutsideHome,
     );
     is(
-        remove(&*engine, &uid, "directory/passwd").await,
+        remove(homes, &uid, "directory/passwd").await,
         Failure::OutsideHome,
     );
-    let home = engine.home(&uid).await.unwrap();
+    let home = homes.open(&uid).await.unwrap();
     is(
         home.make_directory(&path("directory/x")).await,
         Failure::OutsideHome,
     );
-    assert_eq!(get(&*engine, &uid, "within").await, Ok(b"in".to_vec()));
-    assert_eq!(get(&*engine, &uid, "d/up/within").await, Ok(b"in".to_vec()));
-    is(get(&*engine, &uid, "dangling").await, Failure::NotFound);
+    assert_eq!(get(homes, &uid, "within").await, Ok(b"in".to_vec()));
+    assert_eq!(get(homes, &uid, "d/up/within").await, Ok(b"in".to_vec()));
+    is(get(homes, &uid, "dangling").await, Failure::NotFound);
     assert_eq!(
-        put(&*engine, &uid, "dangling", "x").await,
+        put(homes, &uid, "dangling", "x").await,
         Ok(Written::Replaced)
     );
     // A link is deleted itself, wherever it leads.
-    assert_eq!(remove(&*engine, &uid, "directory").await, Ok(()));
-    assert_eq!(remove(&*engine, &uid, "d").await, Ok(()));
+    assert_eq!(remove(homes, &uid, "directory").await, Ok(()));
+    assert_eq!(remove(homes, &uid, "d").await, Ok(()));
     let left = subject.in_home(&uid, "ls").await;
     assert_eq!(left.trim(), "absolute\ndangling\nrelative\nroot\nwithin");
 }
 
 pub(super) async fn an_upload_that_is_given_up_leaves_nothing(subject: Subject) {
     let engine = subject.engine();
+    let Some(homes) = offered(engine.homes()) else {
+        return;
+    };
     let uid = Uid::random();
     start(&*engine, &subject.desktop(&uid)).await;
-    put(&*engine, &uid, "old", "old").await.unwrap();
+    put(homes, &uid, "old", "old").await.unwrap();
     for at in ["old", "parent/new"] {
-        let home = engine.home(&uid).await.unwrap();
+        let home = homes.open(&uid).await.unwrap();
         let mut upload = home.write(&path(at), None, None).await.unwrap();
         upload.send(&Bytes::from(vec![0; 3 << 20])).await.unwrap();
         drop(upload);
     }
-    assert_eq!(get(&*engine, &uid, "old").await, Ok(b"old".to_vec()));
+    assert_eq!(get(homes, &uid, "old").await, Ok(b"old".to_vec()));
     assert_eq!(
         subject.in_home(&uid, "find . -type f").await.trim(),
         "./old"
@@ -292,7 +301,7 @@ pub(super) async fn an_upload_that_is_given_up_leaves_nothing(subject: Subject) 
             .trim(),
         "old"
     );
-    let home = engine.home(&uid).await.unwrap();
+    let home = homes.open(&uid).await.unwrap();
     assert_eq!(
         home.write(&path("huge"), Some(1 << 60), None).await.err(),
         Some(HomeError::Files(Failure::NoSpace))
@@ -301,9 +310,12 @@ pub(super) async fn an_upload_that_is_given_up_leaves_nothing(subject: Subject) 
 
 pub(super) async fn what_is_put_belongs_to_the_homes_owner(subject: Subject) {
     let engine = subject.engine();
+    let Some(homes) = offered(engine.homes()) else {
+        return;
+    };
     let uid = Uid::random();
     start(&*engine, &subject.desktop(&uid)).await;
-    put(&*engine, &uid, "d/file", "").await.unwrap();
+    put(homes, &uid, "d/file", "").await.unwrap();
     let owners = subject.in_home(&uid, "stat -c %u:%g . d d/file").await;
     let owners: Vec<_> = owners.lines().collect();
     assert!(
@@ -313,15 +325,18 @@ pub(super) async fn what_is_put_belongs_to_the_homes_owner(subject: Subject) {
     let modes = async || subject.in_home(&uid, "stat -c %a d d/file").await;
     assert_eq!(modes().await.trim(), "755\n644");
     subject.in_home(&uid, "chmod 700 d/file").await;
-    put(&*engine, &uid, "d/file", "new").await.unwrap();
+    put(homes, &uid, "d/file", "new").await.unwrap();
     assert_eq!(modes().await.trim(), "755\n700");
 }
 
 pub(super) async fn a_transfer_and_a_start_do_not_wait_for_each_other(subject: Subject) {
     let engine = subject.engine();
+    let Some(homes) = offered(engine.homes()) else {
+        return;
+    };
     let uid = Uid::random();
     let first = start(&*engine, &subject.desktop(&uid)).await;
-    let home = engine.home(&uid).await.unwrap();
+    let home = homes.open(&uid).await.unwrap();
     let mut upload = home.write(&path("file"), None, None).await.unwrap();
     upload.send(&Bytes::from_static(b"before, ")).await.unwrap();
     engine.stop(&first.id, Duration::ZERO).await.unwrap();
@@ -335,7 +350,7 @@ pub(super) async fn a_transfer_and_a_start_do_not_wait_for_each_other(subject: S
     upload.send(&Bytes::from_static(b"after")).await.unwrap();
     assert_eq!(upload.finish().await, Ok(Written::Created));
     assert_eq!(
-        get(&*engine, &uid, "file").await,
+        get(homes, &uid, "file").await,
         Ok(b"before, between, after".to_vec())
     );
     engine.stop(&second.id, Duration::ZERO).await.unwrap();
@@ -343,19 +358,22 @@ pub(super) async fn a_transfer_and_a_start_do_not_wait_for_each_other(subject: S
 
 pub(super) async fn a_forgotten_home_takes_its_transfers_along(subject: Subject) {
     let engine = subject.engine();
+    let Some(homes) = offered(engine.homes()) else {
+        return;
+    };
     let uid = Uid::random();
     let instance = start(&*engine, &subject.desktop(&uid)).await;
-    put(&*engine, &uid, "large", &"x".repeat(8 << 20))
+    put(homes, &uid, "large", &"x".repeat(8 << 20))
         .await
         .unwrap();
     engine.stop(&instance.id, Duration::ZERO).await.unwrap();
 
-    let home = engine.home(&uid).await.unwrap();
+    let home = homes.open(&uid).await.unwrap();
     let mut upload = home.write(&path("new"), None, None).await.unwrap();
-    let file = open(&*engine, &uid, "large").await.unwrap();
+    let file = open(homes, &uid, "large").await.unwrap();
     let mut parts = file.read(0..8 << 20).await.unwrap();
     assert!(parts.next().await.unwrap().is_some());
-    assert_eq!(engine.delete_home(&uid).await, Ok(()));
+    assert_eq!(homes.delete(&uid).await, Ok(()));
     assert!(!subject.has_home(&uid).await);
     let ended = loop {
         match parts.next().await {
@@ -371,10 +389,49 @@ pub(super) async fn a_forgotten_home_takes_its_transfers_along(subject: Subject)
         }
     };
     assert_eq!(ended, HomeError::Ended);
-    assert_eq!(engine.home(&uid).await.err(), Some(HomeError::NoHome));
+    assert_eq!(homes.open(&uid).await.err(), Some(HomeError::NoHome));
     assert!(!subject.has_home(&uid).await);
 
     // The name is free for a new home.
     start(&*engine, &subject.desktop(&uid)).await;
-    is(get(&*engine, &uid, "large").await, Failure::NotFound);
+    is(get(homes, &uid, "large").await, Failure::NotFound);
+}
+
+pub(super) async fn disk_use_is_what_the_blocks_of_a_home_take(subject: Subject) {
+    let engine = subject.engine();
+    let Some(homes) = offered(engine.homes()) else {
+        return;
+    };
+    let uid = Uid::random();
+    let instance = start(&*engine, &subject.desktop(&uid)).await;
+    let same = async || {
+        let counted = subject
+            .in_home(&uid, "du --summarize --block-size=1 .")
+            .await;
+        let counted = counted.split_whitespace().next().unwrap().parse().unwrap();
+        let home = homes.open(&uid).await.unwrap();
+        (home.disk_use().await == Ok(counted)).then_some(counted)
+    };
+    let settled = async || wait::eventually(PATIENCE / 2, "the same disk use", &same).await;
+    let before: u64 = settled().await;
+
+    subject
+        .in_home(
+            &uid,
+            "mkdir -p d/e && dd if=/dev/zero of=d/e/file bs=1M count=3 conv=fsync && ln d/e/file d/again \
+             && ln d/e/file more && truncate --size=1G sparse && ln -s d/e/file link && mkfifo fifo",
+        )
+        .await;
+    engine.stop(&instance.id, Duration::ZERO).await.unwrap();
+    let after = settled().await;
+    let added = after - before;
+    assert!((3 << 20..4 << 20).contains(&added), "{added} bytes more");
+
+    // What cannot be read is no reason to say nothing.
+    subject.in_home(&uid, "chmod 0 d/e").await;
+    let home = homes.open(&uid).await.unwrap();
+    let counted = home.disk_use().await.unwrap();
+    assert!(counted >= before, "{counted} bytes, {before} before");
+    let nobody = homes.open(&Uid::random()).await;
+    assert_eq!(nobody.err(), Some(HomeError::NoHome));
 }

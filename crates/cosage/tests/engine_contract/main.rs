@@ -1,5 +1,7 @@
-//! What every engine is held to: one list of tests, run on the fake engine, alone and with remote desktops beside it, and on
-//! Docker as the service has it; and what only Docker can get wrong.
+//! What every engine is held to: one list of tests, run on each engine, alone and with remote desktops beside it; and
+//! what only Docker can get wrong.
+//!
+//! A test on a capability is skipped, and says so, on an engine that does not have it.
 //!
 //! The tests on Docker are skipped, and say so, where no engine answers; with
 //! `COSAGE_REQUIRE_DOCKER` set they fail instead. They need the image `cosage/tiny:latest`.
@@ -11,6 +13,9 @@
     reason = "helpers of tests fail as tests do"
 )]
 
+#[path = "../support/bare.rs"]
+mod bare;
+mod capabilities;
 mod docker;
 mod docker_only;
 mod docker_pull;
@@ -29,6 +34,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cosage::desktop::{StreamKey, Uid};
 use cosage::engine::legacy::TIMEOUT_VARIABLE;
+use cosage::engine::remote::WithRemotes;
 use cosage::engine::{
     ContainerSpec, Engine, EngineError, EngineEvent, Exit, Found, Instance, InstanceId, LaunchSpec,
     StartStep, Workload,
@@ -40,11 +46,17 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use self::capabilities::{
+    logs_are_bounded, logs_are_followed_to_the_end, logs_are_the_last_lines,
+    nothing_has_no_logs_and_no_usage, present_and_missing_images_are_told_apart,
+    usage_is_measured_until_it_ends,
+};
 use self::files::{
     a_file_comes_back_as_it_went, a_forgotten_home_takes_its_transfers_along,
     a_large_file_comes_back_as_it_went, a_transfer_and_a_start_do_not_wait_for_each_other,
     an_upload_that_is_given_up_leaves_nothing, directories_are_listed_archived_and_deleted,
-    links_that_lead_out_lead_nowhere, what_is_put_belongs_to_the_homes_owner,
+    disk_use_is_what_the_blocks_of_a_home_take, links_that_lead_out_lead_nowhere,
+    what_is_put_belongs_to_the_homes_owner,
 };
 
 /// Longer than anything here takes on a busy machine.
@@ -88,6 +100,22 @@ trait Fixture: Send + Sync {
 
 type Subject = Arc<dyn Fixture>;
 
+/// Whether an engine has remote desktops beside its own.
+#[derive(Clone, Copy)]
+enum Remotes {
+    Without,
+    With,
+}
+
+impl Remotes {
+    fn beside(self, engine: Arc<dyn Engine>) -> Arc<dyn Engine> {
+        match self {
+            Self::Without => engine,
+            Self::With => Arc::new(WithRemotes::new(engine, Vec::new())),
+        }
+    }
+}
+
 /// Runs a test, and cleans up after it whatever becomes of it.
 async fn run(fixture: Subject, test: impl Future<Output = ()>) {
     let outcome = AssertUnwindSafe(tokio::time::timeout(PATIENCE, test))
@@ -102,26 +130,17 @@ async fn run(fixture: Subject, test: impl Future<Output = ()>) {
 
 macro_rules! contract {
     ($($test:ident,)*) => {
-        mod on_fake {
+        contract!(@on on_fake, Some(crate::fake::fixture()), $($test,)*);
+        contract!(@on on_fake_with_remotes, Some(crate::fake::with_remotes()), $($test,)*);
+        contract!(@on on_fake_without_capabilities, Some(crate::fake::bare()), $($test,)*);
+        contract!(@on on_docker, crate::docker::fixture().await, $($test,)*);
+        contract!(@on on_docker_with_remotes, crate::docker::with_remotes().await, $($test,)*);
+    };
+    (@on $engine:ident, $fixture:expr, $($test:ident,)*) => {
+        mod $engine {
             $(#[tokio::test]
             async fn $test() {
-                let fixture = crate::fake::fixture();
-                crate::run(fixture.clone(), crate::$test(fixture)).await;
-            })*
-        }
-
-        mod on_fake_with_remotes {
-            $(#[tokio::test]
-            async fn $test() {
-                let fixture = crate::fake::fixture_with_remotes();
-                crate::run(fixture.clone(), crate::$test(fixture)).await;
-            })*
-        }
-
-        mod on_docker {
-            $(#[tokio::test]
-            async fn $test() {
-                if let Some(fixture) = crate::docker::fixture().await {
+                if let Some(fixture) = $fixture {
                     crate::run(fixture.clone(), crate::$test(fixture)).await;
                 }
             })*
@@ -143,6 +162,8 @@ contract! {
     logs_are_bounded,
     usage_is_measured_until_it_ends,
     logs_are_followed_to_the_end,
+    nothing_has_no_logs_and_no_usage,
+    present_and_missing_images_are_told_apart,
     a_home_outlives_its_container,
     what_does_not_end_is_killed,
     simultaneous_starts_all_succeed,
@@ -155,13 +176,12 @@ contract! {
     what_is_put_belongs_to_the_homes_owner,
     a_transfer_and_a_start_do_not_wait_for_each_other,
     a_forgotten_home_takes_its_transfers_along,
+    disk_use_is_what_the_blocks_of_a_home_take,
 }
 
 async fn what_is_started_can_be_used_until_it_is_stopped(subject: Subject) {
     let engine = subject.engine();
-    assert_eq!(engine.ping().await, Ok(()));
     let spec = subject.desktop(&Uid::random());
-    assert_eq!(engine.has_image(&container(&spec).image).await, Ok(true));
     let instance = start(&*engine, &spec).await;
 
     assert_eq!(instance.id, spec.instance);
@@ -187,7 +207,6 @@ async fn what_is_started_can_be_used_until_it_is_stopped(subject: Subject) {
     }
     let dial = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address));
     assert!(!matches!(dial.await, Ok(Ok(_))), "it still answers");
-    assert_eq!(engine.logs(&instance.id, 1).await, Err(EngineError::Gone));
     assert_eq!(engine.exit(&instance.id).await, Err(EngineError::Gone));
 }
 
@@ -242,7 +261,6 @@ async fn a_missing_image_is_said_with_what_to_do(subject: Subject) {
     let engine = subject.engine();
     let mut spec = subject.desktop(&Uid::random());
     subject.lose_image(&mut spec);
-    assert_eq!(engine.has_image(&container(&spec).image).await, Ok(false));
     let error = engine
         .start(&spec, &CancellationToken::new(), &|_| {})
         .await
@@ -347,74 +365,11 @@ async fn an_end_is_reported_with_its_code(subject: Subject) {
     assert_eq!(engine.list().await, Ok(vec![]));
 }
 
-async fn logs_are_the_last_lines(subject: Subject) {
-    let engine = subject.engine();
-    let instance = start(&*engine, &subject.writer(&Uid::random(), 200)).await;
-    subject.write(&instance.id, 200);
-    eventually(async || {
-        engine.logs(&instance.id, 3).await == Ok("line 198\nline 199\nline 200\n".to_owned())
-    })
-    .await;
-    assert_eq!(engine.logs(&instance.id, 0).await, Ok(String::new()));
-    let all = engine.logs(&instance.id, 1000).await.unwrap();
-    assert!(all.starts_with("line 1\n") && all.lines().count() == 200);
-}
-
-async fn logs_are_bounded(subject: Subject) {
-    let engine = subject.engine();
-    let instance = start(&*engine, &subject.writer(&Uid::random(), 20_000)).await;
-    subject.write(&instance.id, 20_000);
-    eventually(async || {
-        let logs = engine.logs(&instance.id, 1_000_000).await.unwrap();
-        assert!(logs.len() <= 64 * 1024, "{} bytes", logs.len());
-        assert!(
-            logs.is_empty() || logs.starts_with("line "),
-            "cut in a line"
-        );
-        logs.len() > 60_000 && logs.ends_with("line 20000\n")
-    })
-    .await;
-}
-
-async fn usage_is_measured_until_it_ends(subject: Subject) {
-    let engine = subject.engine();
-    let instance = start(&*engine, &subject.desktop(&Uid::random())).await;
-    let mut usage = engine.usage(&instance.id);
-    for _ in 0..2 {
-        let used = usage.next().await.unwrap();
-        assert!((0.0..64.0).contains(&used.cpu), "{used:?}");
-        assert!(used.memory > 1 << 20, "{used:?}");
-        assert!(used.memory_limit >= Some(used.memory), "{used:?}");
-    }
-    engine.stop(&instance.id, Duration::ZERO).await.unwrap();
-    while let Some(used) = usage.next().await {
-        assert!(used.memory_limit.is_some(), "{used:?}");
-    }
-    assert_eq!(engine.usage(&instance.id).next().await, None);
-}
-
-async fn logs_are_followed_to_the_end(subject: Subject) {
-    let engine = subject.engine();
-    let instance = start(&*engine, &subject.writer(&Uid::random(), 200)).await;
-    subject.write(&instance.id, 200);
-    eventually(async || engine.logs(&instance.id, 1).await == Ok("line 200\n".to_owned())).await;
-
-    let mut followed = engine.follow_logs(&instance.id, 2).await.unwrap();
-    let mut text = Vec::new();
-    while !text.ends_with(b"line 200\n") {
-        text.extend(followed.next().await.unwrap().unwrap());
-    }
-    assert_eq!(String::from_utf8(text).unwrap(), "line 199\nline 200\n");
-    subject.end(&instance.id).await;
-    let mut rest = Vec::new();
-    while let Some(piece) = followed.next().await {
-        rest.extend(piece.unwrap());
-    }
-    assert_eq!(String::from_utf8(rest).unwrap(), "the end\n");
-}
-
 async fn a_home_outlives_its_container(subject: Subject) {
     let engine = subject.engine();
+    let Some(homes) = offered(engine.homes()) else {
+        return;
+    };
     let spec = subject.desktop(&Uid::random());
     let other = subject.desktop(&Uid::random());
     let instance = start(&*engine, &spec).await;
@@ -424,10 +379,11 @@ async fn a_home_outlives_its_container(subject: Subject) {
     }
     assert!(subject.has_home(&spec.uid).await);
     for _ in 0..2 {
-        assert_eq!(engine.delete_home(&spec.uid).await, Ok(()));
+        assert_eq!(homes.delete(&spec.uid).await, Ok(()));
         assert!(!subject.has_home(&spec.uid).await);
     }
     assert!(subject.has_home(&other.uid).await);
+    assert_eq!(homes.delete(&Uid::random()).await, Ok(()));
 }
 
 async fn what_does_not_end_is_killed(subject: Subject) {
@@ -458,14 +414,10 @@ async fn nothing_is_no_error(subject: Subject) {
     let nobody = InstanceId::random();
     assert_eq!(engine.list().await, Ok(vec![]));
     assert_eq!(engine.stop(&nobody, Duration::from_secs(1)).await, Ok(()));
-    assert_eq!(engine.delete_home(&Uid::random()).await, Ok(()));
-    assert_eq!(engine.logs(&nobody, 1).await, Err(EngineError::Gone));
     assert_eq!(engine.exit(&nobody).await, Err(EngineError::Gone));
-    let followed = engine.follow_logs(&nobody, 1).await;
-    assert_eq!(followed.err(), Some(EngineError::Gone));
 }
 
-fn launch(uid: &Uid, container: ContainerSpec) -> LaunchSpec {
+fn spec_for(uid: &Uid, container: ContainerSpec) -> LaunchSpec {
     LaunchSpec {
         uid: uid.clone(),
         app: "tiny".to_owned(),
@@ -494,6 +446,20 @@ async fn start(engine: &dyn Engine, spec: &LaunchSpec) -> Instance {
         .start(spec, &CancellationToken::new(), &|_| {})
         .await
         .expect("it starts")
+}
+
+/// A capability, or `None`, loudly, where the engine does not have it.
+fn offered<T: ?Sized>(capability: Result<&T, EngineError>) -> Option<&T> {
+    match capability {
+        Ok(capability) => Some(capability),
+        Err(EngineError::Unsupported(name)) => {
+            let test = std::thread::current();
+            let test = test.name().unwrap_or_default();
+            eprintln!("SKIPPED: {test}: the engine has no {name}");
+            None
+        }
+        Err(error) => panic!("whether an engine has a capability needs no answer of it: {error}"),
+    }
 }
 
 /// Connects to a desktop as soon as it answers and fetches a whole picture; returns its size.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::docker::{DockerFixture, docker, fixture};
 use super::stub::{Container, Stub};
-use super::{container, container_mut, look, run, start};
+use super::{Remotes, container, container_mut, look, run, start};
 
 /// What engines write in their errors, as names can have it.
 const WORDS: [&str; 14] = [
@@ -45,9 +45,10 @@ impl Named {
         let stub = Stub::listen(&socket);
         let subject = DockerFixture {
             run: format!("{word}-base"),
+            remotes: Remotes::Without,
         };
         let uid: Uid = format!("{word}-wall").parse().unwrap();
-        let mut spec = super::launch(&uid, subject.container(&uid, "unset"));
+        let mut spec = super::spec_for(&uid, subject.container(&uid, "unset"));
         container_mut(&mut spec).image = format!("{word}/{word}:latest");
         stub.world().images.insert(container(&spec).image.clone());
         let engine = subject.connect(DockerSettings {
@@ -110,7 +111,11 @@ async fn a_missing_image_is_one_under_any_name() {
         let mut named = Named::new(word);
         named.stub.world().images.clear();
         let image = container(&named.spec).image.clone();
-        assert_eq!(named.engine.has_image(&image).await, Ok(false), "{word}");
+        assert_eq!(
+            named.engine.images().unwrap().is_present(&image).await,
+            Ok(false),
+            "{word}"
+        );
         for (pull, status, message) in [
             (PullPolicy::Never, 500, "not asked"),
             (PullPolicy::Missing, 404, "manifest for {} not found"),
@@ -189,7 +194,11 @@ async fn what_is_gone_is_gone_under_any_name() {
         named.start().await.unwrap();
         named.change(|container| container.vanished = true);
         let gone = Some(EngineError::Gone);
-        assert_eq!(named.engine.logs(instance, 1).await.err(), gone, "{word}");
+        assert_eq!(
+            named.engine.logs().unwrap().last(instance, 1).await.err(),
+            gone,
+            "{word}"
+        );
         assert_eq!(named.engine.exit(instance).await.err(), gone, "{word}");
         assert_eq!(named.engine.list().await, Ok(vec![]), "{word}");
         let stopped = named.engine.stop(instance, Duration::from_secs(1)).await;
@@ -204,11 +213,15 @@ async fn a_home_is_deleted_under_any_name() {
         named.start().await.unwrap();
         let uid = &named.spec.uid;
         named.stub.world().volumes_in_use = true;
-        let error = named.engine.delete_home(uid).await.unwrap_err();
+        let error = named.engine.homes().unwrap().delete(uid).await.unwrap_err();
         assert!(matches!(error, EngineError::Refused(_)), "{word}: {error}");
         named.stub.world().volumes_in_use = false;
         // It is removed by another client at the same moment.
-        assert_eq!(named.engine.delete_home(uid).await, Ok(()), "{word}");
+        assert_eq!(
+            named.engine.homes().unwrap().delete(uid).await,
+            Ok(()),
+            "{word}"
+        );
     }
 }
 
@@ -229,7 +242,7 @@ async fn docker_means_the_same_under_any_name() {
             spec.instance = InstanceId::random();
             look(&start(&engine, &spec).await).await;
             assert_eq!(engine.stop(&spec.instance, Duration::ZERO).await, Ok(()));
-            assert_eq!(engine.delete_home(&uid).await, Ok(()));
+            assert_eq!(engine.homes().unwrap().delete(&uid).await, Ok(()));
 
             spec.instance = InstanceId::random();
             container_mut(&mut spec).image = format!("{word}-network/{word}:latest");

@@ -17,6 +17,7 @@ use cosage::api::{AllowedHosts, AllowedOrigins, Routes};
 use cosage::callback::{Callbacks, Sage3};
 use cosage::catalog::{Catalog, CatalogDefaults, CatalogHandle, LaunchContext, Timers, Undeclared};
 use cosage::desktop::context::Settings;
+use cosage::engine::Engine;
 use cosage::engine::fake::{Control, Fake};
 use cosage::engine::remote::WithRemotes;
 use cosage::gateway::GatewaySettings;
@@ -200,6 +201,11 @@ impl World {
     }
 
     pub(crate) async fn serve(&self, options: Options) -> Running {
+        self.serve_on(Arc::new(self.engine.clone()), options).await
+    }
+
+    /// A service on another engine, such as this one with less of it to be seen.
+    pub(crate) async fn serve_on(&self, engine: Arc<dyn Engine>, options: Options) -> Running {
         let defaults = CatalogDefaults {
             idle: Some(options.idle),
             ..CatalogDefaults::default()
@@ -207,7 +213,7 @@ impl World {
         let catalog = format!("{CATALOG}{}", options.apps);
         let catalog = Catalog::parse(&catalog, "catalog.toml", &defaults).unwrap();
         let engine = WithRemotes::new(
-            Arc::new(self.engine.clone()),
+            engine,
             options
                 .remote_networks
                 .iter()

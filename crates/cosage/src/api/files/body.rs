@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::engine::home::{Entries, Entry, EntryKind, HomeError, HomePath, Mark, Parts, Time};
+use crate::engine::home::{Download, Entries, Entry, EntryKind, HomeError, HomePath, Mark, Time};
 use crate::segment::encode;
 
 /// A directory of a home.
@@ -89,7 +89,7 @@ fn timestamp(time: Time) -> Option<Timestamp> {
 }
 
 /// Bytes as they come. Where they end too early, the connection does, so that nobody takes a part for all.
-pub(super) fn of_parts(parts: Parts) -> Body {
+pub(super) fn of_parts(parts: Download) -> Body {
     Body::from_stream(try_unfold(parts, |mut parts| async {
         let part = parts.next().await?;
         Ok::<_, HomeError>(part.map(|part| (part, parts)))

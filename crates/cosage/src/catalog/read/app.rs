@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
-use super::fields::{At, Fields};
+use super::fields::{At, Fields, is_name};
 use super::streams::{Where, read_remote, read_streams};
 use super::variables::read_environment;
 use super::{CatalogDefaults, Named, Origin, Problems};
@@ -357,14 +357,6 @@ fn read_extra_hosts(fields: &mut Fields<'_, '_>, problems: &mut Problems) -> Vec
         }
     }
     extra_hosts
-}
-
-pub(super) fn is_name(name: &str) -> bool {
-    name.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit())
-        && name.len() <= 64
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 fn is_image_reference(reference: &str) -> bool {

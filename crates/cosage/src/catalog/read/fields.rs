@@ -241,3 +241,12 @@ impl<'a, 'i> Fields<'a, 'i> {
         None
     }
 }
+
+/// Whether an app or a stream can be named so.
+pub(super) fn is_name(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit())
+        && name.len() <= 64
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}

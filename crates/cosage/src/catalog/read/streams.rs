@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use toml::de::{DeTable, DeValue};
 
 use super::Problems;
-use super::app::is_name;
-use super::fields::{At, Fields, Span};
+use super::fields::{At, Fields, Span, is_name};
 use crate::catalog::{Kind, Source, Variable};
 use crate::engine::{Presence, Protocol, StreamSpec};
 use crate::text::excerpt;

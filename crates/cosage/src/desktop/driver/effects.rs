@@ -201,7 +201,11 @@ impl Driver<'_> {
         let uid = self.record.uid.clone();
         let keeping = self.keeping.take().map(|keeping| keeping.task);
         self.start_task(None, async move {
-            let home = context.engine.delete_home(&uid).await;
+            let home = match context.engine.homes() {
+                Ok(homes) => homes.delete(&uid).await,
+                // An engine without homes has nothing to delete.
+                Err(_) => Ok(()),
+            };
             let result = match (home, forgetting) {
                 (Err(error), Forgetting::Wanted) => Err(FailReason::Engine(error)),
                 // It never ran, so there is hardly a home, and no engine that could be asked.

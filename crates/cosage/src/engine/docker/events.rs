@@ -1,6 +1,6 @@
 //! The engine's events, over connections that come and go.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,11 +79,12 @@ async fn watch(
         .system_time
         .and_then(|time| time.parse::<Timestamp>().ok())
         .map(|time| format!("{}.{:09}", time.as_second(), time.subsec_nanosecond()));
-    let mut options = EventsOptionsBuilder::default().filters(&HashMap::from([
-        ("type", vec!["container".to_owned()]),
-        ("event", vec!["die".to_owned(), "oom".to_owned()]),
-        ("label", vec![format!("{}={owner}", labels::OWNER)]),
-    ]));
+    let mut filter = labels::owned(owner);
+    filter.extend([
+        ("type".to_owned(), vec!["container".to_owned()]),
+        ("event".to_owned(), vec!["die".to_owned(), "oom".to_owned()]),
+    ]);
+    let mut options = EventsOptionsBuilder::default().filters(&filter);
     if let Some(since) = &since {
         options = options.since(since);
     }
@@ -151,7 +152,7 @@ fn translate(
     out_of_memory: &mut HashSet<InstanceId>,
 ) -> Option<EngineEvent> {
     let attributes = message.actor?.attributes?;
-    let instance = InstanceId(attributes.get(labels::INSTANCE)?.clone());
+    let instance = labels::instance(&attributes)?;
     match message.action?.as_str() {
         // The kernel may also kill a mere child, and the desktop go on: it is only noted, for the
         // end that may follow.

@@ -34,7 +34,7 @@ use tokio::time::{sleep, timeout};
 
 use self::closable::Closable;
 use super::super::EngineError;
-use super::super::home::{Home, HomeError, Link};
+use super::super::home::{HomeAccess, HomeError, Link};
 use super::client::{Client, ORDER_LIMIT, READ_LIMIT, is_not_found, limited};
 use super::{Docker, labels};
 use crate::desktop::Uid;
@@ -75,7 +75,7 @@ pub(super) struct Programs {
     /// makes a volume that is not there, and refuses to delete one that is in use. A home has one
     /// of these by its uid's hash.
     gates: [RwLock<()>; 16],
-    /// The values of [`labels::FILES`] in use.
+    /// The marks in use, as [`labels::mark`] reads them.
     held: Mutex<HashMap<String, Held>>,
     idle: Mutex<HashMap<Uid, Vec<(u64, Link)>>>,
     kept: AtomicU64,
@@ -88,7 +88,7 @@ struct Held {
     closers: Vec<Box<dyn Fn() + Send>>,
 }
 
-/// A value of [`labels::FILES`] in use, until it is dropped.
+/// A mark of a container for files in use, until it is dropped.
 struct Mark {
     programs: Arc<Programs>,
     value: String,
@@ -197,7 +197,7 @@ impl Drop for Removal {
 }
 
 impl Docker {
-    pub(super) async fn open_home(&self, uid: &Uid) -> Result<Home, HomeError> {
+    pub(super) async fn open_home(&self, uid: &Uid) -> Result<HomeAccess, HomeError> {
         let Ok(turn) = Arc::clone(&self.programs.turns).try_acquire_owned() else {
             return Err(HomeError::Engine(EngineError::OutOfResources(format!(
                 "{TURNS} transfers of files are going on; ask again when one is through"
@@ -208,7 +208,7 @@ impl Docker {
             None => self.new_link(uid).await?,
         };
         let (programs, uid) = (Arc::clone(&self.programs), uid.clone());
-        Ok(Home::new(link, move |link| {
+        Ok(HomeAccess::new(link, move |link| {
             drop(turn);
             programs.keep(uid, link);
         }))
@@ -287,17 +287,11 @@ impl Docker {
 
     fn program_body(&self, uid: &Uid, volume: String, mark: &str) -> ContainerCreateBody {
         let (repository, tag) = &*IMAGE;
-        let owned = [
-            (labels::OWNER, self.settings.owner.as_str()),
-            (labels::UID, uid.as_str()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let mut labels = HashMap::from(owned.clone());
-        labels.insert(labels::FILES.to_owned(), mark.to_owned());
+        let owner = &self.settings.owner;
         ContainerCreateBody {
             image: Some(format!("{repository}:{tag}")),
             entrypoint: Some(vec![format!("/{ENTRYPOINT}")]),
-            labels: Some(labels),
+            labels: Some(labels::of_program(owner, uid, mark)),
             open_stdin: Some(true),
             stdin_once: Some(true),
             attach_stdin: Some(true),
@@ -327,7 +321,7 @@ impl Docker {
                     target: Some(MOUNT_POINT.to_owned()),
                     volume_options: Some(MountVolumeOptions {
                         no_copy: Some(true),
-                        labels: Some(owned.into()),
+                        labels: Some(labels::of_home(owner, uid)),
                         ..MountVolumeOptions::default()
                     }),
                     ..Mount::default()
@@ -375,11 +369,8 @@ impl Docker {
     ) -> Result<RwLockWriteGuard<'_, ()>, EngineError> {
         let gate = self.programs.gate(uid).write().await;
         self.programs.close(uid);
-        let labels = [
-            (labels::OWNER, self.settings.owner.as_str()),
-            (labels::UID, uid.as_str()),
-        ];
-        for container in self.containers(&labels).await? {
+        let filter = labels::owned_for(&self.settings.owner, uid);
+        for container in self.containers(&filter).await? {
             if let (Some(_), Some(id)) = (mark_of(&container), &container.id) {
                 self.client.remove(id).await?;
             }
@@ -404,8 +395,7 @@ impl Docker {
 }
 
 fn mark_of(container: &ContainerSummary) -> Option<&str> {
-    let labels = container.labels.as_ref()?;
-    labels.get(labels::FILES).map(String::as_str)
+    labels::mark(container.labels.as_ref()?)
 }
 
 fn link(attached: AttachContainerResults, removal: Removal) -> Link {

@@ -1,163 +1,140 @@
-//! What is written on containers and volumes, and how an instance is read back from it.
+//! Labels: how this service finds its containers, volumes and networks again. Everything that is written on them, and
+//! read from them, is here.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use bollard::models::{ContainerInspectResponse, ContainerState, NetworkSettings};
-use jiff::Timestamp;
-
-use super::super::callback::CallbackSecret;
-use super::super::legacy::own_timeout;
-use super::super::{
-    ContainerSpec, Endpoint, Exit, Instance, InstanceId, LaunchSpec, StreamSpec, VncPassword,
-};
-use super::site::{Route, Site};
+use super::super::{ContainerSpec, InstanceId, LaunchSpec, StreamSpec};
 use crate::desktop::{StreamKey, Uid};
 
-pub(super) const OWNER: &str = "cosage.owner";
-pub(super) const UID: &str = "cosage.uid";
-pub(super) const INSTANCE: &str = "cosage.instance";
-pub(super) const NETWORK: &str = "cosage.network";
-/// On a container that only serves a home's files; its value is another one each time.
-pub(super) const FILES: &str = "cosage.files";
+const OWNER: &str = "cosage.owner";
+const UID: &str = "cosage.uid";
+const INSTANCE: &str = "cosage.instance";
 const APP: &str = "cosage.app";
 const KEY: &str = "cosage.key";
 const STREAMS: &str = "cosage.streams";
+const NETWORK: &str = "cosage.network";
+/// On a container that only serves a home's files; its value is another one each time.
+const FILES: &str = "cosage.files";
 
-/// The variable that carries the password into the container, and out of it again on adoption.
-/// It is no label because those show in `docker ps`.
-pub(super) const PASSWORD_VARIABLE: &str = "COSAGE_VNC_PASSWORD";
+/// Labels of one thing, by name.
+pub(super) type Labels = HashMap<String, String>;
 
-/// The labels of a container: everything an adopting service needs, so that it needs no catalogue.
+/// A filter, as the engine's lists take it.
+pub(super) type Filter = HashMap<String, Vec<String>>;
+
+/// What the labels of an instance's container say: everything an adopting service needs, so that it needs no catalog.
+pub(super) struct Run {
+    pub(super) id: InstanceId,
+    pub(super) uid: Uid,
+    pub(super) app: String,
+    pub(super) key: StreamKey,
+    pub(super) streams: BTreeMap<String, StreamSpec>,
+}
+
+/// The labels of an instance's container, which [`run`] reads.
 pub(super) fn of_container(
     owner: &str,
     spec: &LaunchSpec,
     container: &ContainerSpec,
-) -> Result<HashMap<String, String>, serde_json::Error> {
-    Ok([
-        (OWNER, owner.to_owned()),
-        (UID, spec.uid.to_string()),
+) -> Result<Labels, serde_json::Error> {
+    let mut labels = of_home(owner, &spec.uid);
+    labels.extend(named([
         (INSTANCE, spec.instance.to_string()),
         (APP, spec.app.clone()),
         (KEY, spec.key.to_string()),
         (STREAMS, serde_json::to_string(&container.streams)?),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .into())
+    ]));
+    Ok(labels)
 }
 
-/// A filter by exact labels, as the engine's lists take it.
-pub(super) fn filter(labels: &[(&str, &str)]) -> HashMap<String, Vec<String>> {
-    let labels = labels
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    HashMap::from([("label".to_owned(), labels)])
+/// The labels of a desktop's home volume.
+pub(super) fn of_home(owner: &str, uid: &Uid) -> Labels {
+    named([(OWNER, owner.to_owned()), (UID, uid.to_string())])
 }
 
-/// The instance that a running container is, or why it cannot be one. The start and the adoption
-/// both come here, so that they cannot disagree.
-pub(super) fn instance(
-    container: &ContainerInspectResponse,
-    site: &Site,
-) -> Result<Instance, &'static str> {
-    let config = container.config.as_ref().ok_or("it has no configuration")?;
-    let labels = config.labels.as_ref().ok_or("it has no labels")?;
+/// The labels of a container that serves a home's files; `mark` tells it from others.
+pub(super) fn of_program(owner: &str, uid: &Uid, mark: &str) -> Labels {
+    let mut labels = of_home(owner, uid);
+    labels.insert(FILES.to_owned(), mark.to_owned());
+    labels
+}
+
+/// The labels of the desktops' network.
+pub(super) fn of_network(kind: &str) -> Labels {
+    named([(NETWORK, kind.to_owned())])
+}
+
+/// Finds everything of an owner.
+pub(super) fn owned(owner: &str) -> Filter {
+    filter(&[(OWNER, owner)])
+}
+
+/// Finds the containers and the home volumes of a desktop.
+pub(super) fn owned_for(owner: &str, uid: &Uid) -> Filter {
+    filter(&[(OWNER, owner), (UID, uid.as_str())])
+}
+
+/// Finds the container of one run.
+pub(super) fn owned_run(owner: &str, instance: &InstanceId) -> Filter {
+    filter(&[(OWNER, owner), (INSTANCE, &instance.0)])
+}
+
+/// Whether a container is managed, by this service or by another one.
+pub(super) fn is_managed(labels: &Labels) -> bool {
+    labels.contains_key(OWNER)
+}
+
+/// Whether a network was made by this service or by another one.
+pub(super) fn is_network(labels: &Labels) -> bool {
+    labels.contains_key(NETWORK)
+}
+
+/// Whether something belongs to an owner.
+pub(super) fn belongs_to(labels: &Labels, owner: &str) -> bool {
+    labels.get(OWNER).is_some_and(|found| found == owner)
+}
+
+/// The desktop that something was made for.
+pub(super) fn uid(labels: &Labels) -> Option<Uid> {
+    labels.get(UID)?.parse().ok()
+}
+
+/// The run that a container is; `None` for a container that is no instance.
+pub(super) fn instance(labels: &Labels) -> Option<InstanceId> {
+    labels.get(INSTANCE).cloned().map(InstanceId)
+}
+
+/// What tells a container that serves a home's files from others; `None` for other containers.
+pub(super) fn mark(labels: &Labels) -> Option<&str> {
+    labels.get(FILES).map(String::as_str)
+}
+
+/// Reads what [`of_container`] has written, or says what cannot be read.
+pub(super) fn run(labels: &Labels) -> Result<Run, &'static str> {
     let label = |name| labels.get(name).ok_or("a label is missing");
-    let streams: BTreeMap<String, StreamSpec> = serde_json::from_str(label(STREAMS)?)
-        .map_err(|_| "its label of the streams cannot be read")?;
-    let settings = container
-        .network_settings
-        .as_ref()
-        .ok_or("it has no network")?;
-    let endpoints = streams
-        .into_iter()
-        .map(|(name, stream)| {
-            let endpoint = Endpoint {
-                address: address(settings, stream.port, site)?,
-                protocol: stream.protocol,
-                path: stream.path,
-                presence: stream.presence,
-            };
-            Ok((name, endpoint))
-        })
-        .collect::<Result<_, &'static str>>()?;
-    let variables = || {
-        let all = config.env.iter().flatten();
-        all.filter_map(|variable| variable.split_once('='))
-    };
-    Ok(Instance {
+    Ok(Run {
         id: InstanceId(label(INSTANCE)?.clone()),
         uid: label(UID)?
             .parse()
             .map_err(|_| "its label of the uid cannot be read")?,
         app: label(APP)?.clone(),
-        key: StreamKey(
-            label(KEY)?
-                .parse()
-                .map_err(|_| "its label of the stream key cannot be read")?,
-        ),
-        endpoints,
-        password: variables()
-            .find(|(name, _)| *name == PASSWORD_VARIABLE)
-            .map(|(_, value)| VncPassword::new(value)),
-        callback: CallbackSecret::among(variables()),
-        started_at: started_at(container).ok_or("when it was started cannot be read")?,
-        own_timeout: own_timeout(variables()),
+        key: label(KEY)?
+            .parse()
+            .map(StreamKey)
+            .map_err(|_| "its label of the stream key cannot be read")?,
+        streams: serde_json::from_str(label(STREAMS)?)
+            .map_err(|_| "its label of the streams cannot be read")?,
     })
 }
 
-/// The desktop that a container was made for.
-pub(super) fn uid(container: &ContainerInspectResponse) -> Option<Uid> {
-    let labels = container.config.as_ref()?.labels.as_ref()?;
-    labels.get(UID)?.parse().ok()
+fn named<const N: usize>(labels: [(&str, String); N]) -> Labels {
+    labels.map(|(name, value)| (name.to_owned(), value)).into()
 }
 
-/// When a container was started last.
-pub(super) fn started_at(container: &ContainerInspectResponse) -> Option<Timestamp> {
-    let state = container.state.as_ref()?;
-    state.started_at.as_ref()?.parse().ok()
-}
-
-/// How a container ended; `None` while it runs.
-pub(super) fn exit(state: Option<&ContainerState>) -> Option<Exit> {
-    use bollard::models::ContainerStateStatusEnum::{CREATED, EMPTY};
-
-    let Some(state) = state else {
-        return Some(Exit::default());
-    };
-    if state.running == Some(true) {
-        return None;
-    }
-    let never_ran = matches!(state.status, None | Some(CREATED | EMPTY));
-    Some(Exit {
-        code: state.exit_code.filter(|_| !never_ran),
-        out_of_memory: state.oom_killed == Some(true),
-    })
-}
-
-fn address(settings: &NetworkSettings, port: u16, site: &Site) -> Result<SocketAddr, &'static str> {
-    match site.route {
-        Route::Direct => {
-            let networks = settings.networks.as_ref().ok_or("it has no network")?;
-            // A container from before the setting was changed is on another network, and reachable
-            // all the same.
-            networks
-                .get(&site.network)
-                .into_iter()
-                .chain(networks.values())
-                .find_map(|endpoint| endpoint.ip_address.as_ref()?.parse::<IpAddr>().ok())
-                .map(|address| SocketAddr::new(address, port))
-                .ok_or("it has no address")
-        }
-        Route::Published => settings
-            .ports
-            .as_ref()
-            .and_then(|ports| ports.get(&format!("{port}/tcp"))?.as_ref())
-            .into_iter()
-            .flatten()
-            .find_map(|binding| binding.host_port.as_ref()?.parse().ok())
-            .map(|port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port))
-            .ok_or("its port is not published"),
-    }
+fn filter(labels: &[(&str, &str)]) -> Filter {
+    let labels = labels
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    HashMap::from([("label".to_owned(), labels)])
 }

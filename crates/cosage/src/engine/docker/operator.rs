@@ -94,7 +94,7 @@ impl Operator {
             .into_iter()
             .filter(|container| {
                 let labels = container.labels.as_ref();
-                !labels.is_some_and(|labels| labels.contains_key(labels::OWNER))
+                !labels.is_some_and(labels::is_managed)
             })
             .filter_map(|container| {
                 // The engine's filter also finds names that only contain this one, and each of its names starts with a

@@ -183,10 +183,7 @@ impl Docker {
                 INTER_CONTAINER.to_owned(),
                 inter_container.to_owned(),
             )])),
-            labels: Some(HashMap::from([(
-                labels::NETWORK.to_owned(),
-                kind.to_owned(),
-            )])),
+            labels: Some(labels::of_network(kind)),
             ..NetworkCreateRequest::default()
         };
         let docker = self.client.get()?;
@@ -218,7 +215,7 @@ impl Docker {
         });
         let mut ids = networks.iter().filter_map(|network| {
             let labels = network.labels.as_ref();
-            let ours = labels.is_some_and(|labels| labels.contains_key(labels::NETWORK));
+            let ours = labels.is_some_and(labels::is_network);
             Some((network.id.as_deref()?, ours))
         });
         let Some((mut kept, mut kept_is_ours)) = ids.next() else {

@@ -6,14 +6,14 @@ use futures_util::TryStreamExt;
 use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 use jiff::{SignedDuration, Timestamp};
 
-use super::super::{EngineError, InstanceId, Usage};
+use super::super::{EngineError, InstanceId, Meter, Usage};
 use super::Docker;
 use super::client::{READ_LIMIT, limited};
 
-impl Docker {
+impl Meter for Docker {
     /// Ends without a word when there is nothing to measure (any more) or the engine is away: whoever
     /// goes on wanting it asks again.
-    pub(super) fn measure<'a>(&'a self, instance: &'a InstanceId) -> BoxStream<'a, Usage> {
+    fn usage<'a>(&'a self, instance: &'a InstanceId) -> BoxStream<'a, Usage> {
         stream::once(self.samples(instance))
             .filter_map(move |samples| {
                 let samples = samples.inspect_err(|error| {
@@ -29,7 +29,9 @@ impl Docker {
             .filter_map(std::future::ready)
             .boxed()
     }
+}
 
+impl Docker {
     async fn samples(
         &self,
         instance: &InstanceId,

@@ -13,16 +13,16 @@ use futures_util::{Stream, StreamExt};
 use tokio::io::AsyncWrite;
 
 /// A half of a connection until it is closed.
-pub(super) struct Closable<T>(Arc<Mutex<State<T>>>);
+pub(super) struct Closable<T>(Arc<Mutex<Slot<T>>>);
 
-struct State<T> {
+struct Slot<T> {
     half: Option<T>,
     waiting: Option<Waker>,
 }
 
 impl<T: Send + 'static> Closable<T> {
     pub(super) fn new(half: T) -> Self {
-        Self(Arc::new(Mutex::new(State {
+        Self(Arc::new(Mutex::new(Slot {
             half: Some(half),
             waiting: None,
         })))
