@@ -237,12 +237,11 @@ impl Filter {
         }
     }
 
-    /// The server is gone. What was held down on it is no more, and what it was asked for was perhaps what ended it: the
-    /// client is told that it does not get that. Returns the size that a next server is given.
+    /// The server is gone. What it was asked for was perhaps what ended it: the client is told that it does not get that.
+    /// Returns the size that a next server is given.
     pub(super) fn server_is_gone(&mut self) -> Option<Size> {
         let said = &mut *self.said;
         said.resize_due = false;
-        said.held.forget();
         if said.wishes.give_up_resize() {
             said.refused = Some(ResizeStatus::OutOfResources);
         }
@@ -250,7 +249,8 @@ impl Filter {
         said.seat.carried()
     }
 
-    /// The bytes go to another server from now on: it gets nothing of a message that began before.
+    /// The bytes go to another server from now on: it gets nothing of a message that began before, and nothing is held down
+    /// on it, neither from the server before nor from what came in between.
     pub(super) fn turn(&mut self) {
         self.passes = false;
         self.uncertain = false;

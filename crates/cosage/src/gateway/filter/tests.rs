@@ -231,7 +231,10 @@ fn who_leaves_has_let_go_of_everything() {
 #[test]
 fn what_was_held_down_on_a_server_that_is_gone_is_no_more() {
     let mut filter = filter(CONTROL);
-    pass(&mut filter, &[&KEY[..], &REQUEST[..4]].concat()).unwrap();
+    pass(&mut filter, &KEY).unwrap();
+    filter.server_is_gone();
+    // What comes before there is another one goes nowhere.
+    pass(&mut filter, &[&POINTER[..], &REQUEST[..4]].concat()).unwrap();
     filter.turn();
     assert_eq!(filter.let_go(), b"");
     // Nor is the message that was meant for it.
