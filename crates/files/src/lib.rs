@@ -15,6 +15,7 @@ mod archive;
 mod home;
 pub mod protocol;
 mod serve;
+mod upload;
 
 pub use self::home::Home;
 pub use self::serve::serve;

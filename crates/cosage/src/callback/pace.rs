@@ -85,12 +85,7 @@ impl Pace {
 
     fn change<T>(&self, change: impl FnOnce(&mut Schedule) -> T) -> T {
         // It is sound at every moment.
-        change(
-            &mut self
-                .schedule
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+        change(&mut self.schedule.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
