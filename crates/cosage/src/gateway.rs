@@ -45,6 +45,7 @@ use self::socket::{ClientSocket, Parts};
 use self::upgrade::{Pending, UpgradeError};
 use crate::desktop::Uid;
 use crate::desktop::lease::{EndReason, Lease};
+use crate::desktop::rights::Role;
 use crate::engine::{Presence, Protocol};
 
 /// What an operator can change.
@@ -146,6 +147,12 @@ impl Gateway {
                 )
                 .into_response())
             }
+            Protocol::Display if lease.standing().rights().role == Role::View => Ok(Refusal::new(
+                StatusCode::CONFLICT,
+                "role_unsupported",
+                "the desktop's scale follows viewers with the role 'control' only; connect again with that role",
+            )
+            .into_response()),
             Protocol::Rfb | Protocol::Tcp | Protocol::Display => {
                 let (response, pending) = upgrade.accept();
                 self.relays

@@ -193,14 +193,14 @@ async fn shares_and_takeovers_go_with_their_desktop(store: Arc<dyn Store>) {
     let name = uid("desk-2");
     let expected = [(name.clone(), Takeover::default())];
     assert_eq!(store.load_takeovers().await.unwrap(), expected);
-    let spared = Takeover {
-        except: Some("the-page_1".parse().unwrap()),
-    };
-    store.set_takeover(&name, Some(&spared)).await.unwrap();
-    assert_eq!(
-        store.load_takeovers().await.unwrap(),
-        [(name.clone(), spared)]
-    );
+    for spared in ["the-page_1", "the-page_1@share"] {
+        let spared = Takeover {
+            except: Some(spared.parse().unwrap()),
+        };
+        store.set_takeover(&name, Some(&spared)).await.unwrap();
+        let kept = store.load_takeovers().await.unwrap();
+        assert_eq!(kept, [(name.clone(), spared)]);
+    }
     store.set_takeover(&name, None).await.unwrap();
     assert_eq!(store.load_takeovers().await.unwrap(), []);
 }

@@ -8,6 +8,7 @@ use tokio::task::AbortHandle;
 
 use super::Uid;
 use super::access::{Change, ClientName, Share, Takeover, Token, Viewer};
+use super::events::Kind;
 use super::failure::FailReason;
 use super::lease::{EndReason, Lease};
 use super::lifecycle::Holder;
@@ -111,12 +112,12 @@ impl Manager {
             created_at: Timestamp::now(),
             expires,
         };
-        self.shared.store.put_share(&share).await?;
-        self.shared.put_in_force(share.clone());
-        // Forgotten meanwhile, and its shares with it: this one came too late for that.
-        if self.shared.get(uid).is_none() {
-            self.shared.access.forget(uid);
+        let kept = self.shared.store.put_share(&share).await;
+        if kept.is_ok() {
+            self.shared.put_in_force(share.clone());
         }
+        self.still_known(uid)?;
+        kept?;
         tracing::info!(%uid, share = share.id, role = rights.role.as_str(), "shared");
         Ok(share)
     }
@@ -155,8 +156,12 @@ impl Manager {
         let mut share = share.ok_or(SharingError::UnknownShare)?;
         share.rights = change.apply(share.rights);
         self.can_hold(uid, share.rights)?;
-        self.shared.store.put_share(&share).await?;
-        self.shared.access.change_share(&share);
+        let kept = self.shared.store.put_share(&share).await;
+        if kept.is_ok() {
+            self.shared.access.change_share(&share);
+        }
+        self.still_known(uid)?;
+        kept?;
         Ok(share)
     }
 
@@ -212,12 +217,22 @@ impl Manager {
     ) -> Result<Vec<Viewer>, SharingError> {
         self.known(uid)?;
         let _changing = self.shared.access.changing.lock().await;
+        if let Some(share) = takeover.as_ref().and_then(Takeover::share)
+            && self.shared.access.share(uid, share).is_none()
+        {
+            return Err(SharingError::UnknownShare);
+        }
+        let is_new = self.shared.access.takeover(uid) != takeover;
         self.shared.access.set_takeover(uid, takeover.clone());
-        tracing::info!(%uid, taken = takeover.is_some(), "control was taken from all viewers, or given back");
-        self.shared
-            .store
-            .set_takeover(uid, takeover.as_ref())
-            .await?;
+        let kept = self.shared.store.set_takeover(uid, takeover.as_ref()).await;
+        self.still_known(uid)?;
+        if is_new {
+            tracing::info!(%uid, taken = takeover.is_some(), "control was taken from all viewers, or given back");
+            if let Some(view) = self.view(uid) {
+                self.shared.events.publish(Kind::Takeover, &view);
+            }
+        }
+        kept?;
         Ok(self.shared.access.viewers(uid))
     }
 
@@ -259,6 +274,12 @@ impl Manager {
             Some(_) => Ok(()),
             None => Err(DesktopError::UnknownDesktop(uid.clone())),
         }
+    }
+
+    /// Takes out of force what was decided of a desktop that was forgotten meanwhile: it came too late to go with it.
+    fn still_known(&self, uid: &Uid) -> Result<(), DesktopError> {
+        self.known(uid)
+            .inspect_err(|_| self.shared.access.forget(uid))
     }
 
     /// Whether somebody with these rights can be let in at all; an app that is not in the catalogue any more is

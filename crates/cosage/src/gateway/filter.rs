@@ -62,8 +62,11 @@ enum Content {
     Rfb,
     /// Anything: the connection ends unless the client may do everything.
     Opaque,
-    /// Anything beside what is seen, such as lines about the client's display: it passes with the role control.
+    /// Anything beside what is seen: it passes with the role control.
     Beside,
+    /// Lines about the client's display, of which the last one is in force as long as the connection lasts: it ends with the
+    /// role control.
+    Display,
     /// WebSocket frames that pass through untouched: the connection ends unless the client may do everything.
     Frames,
     /// Frames of one who only listens, which change nothing.
@@ -84,7 +87,8 @@ impl Filter {
             content: match (endpoint.protocol, endpoint.presence) {
                 (Protocol::Rfb, _) => Content::Rfb,
                 (Protocol::Tcp, Presence::Viewer) => Content::Opaque,
-                (Protocol::Tcp, Presence::Listener) | (Protocol::Display, _) => Content::Beside,
+                (Protocol::Tcp, Presence::Listener) => Content::Beside,
+                (Protocol::Display, _) => Content::Display,
                 (Protocol::Websocket, Presence::Viewer) => Content::Frames,
                 (Protocol::Webm, _) | (Protocol::Websocket, Presence::Listener) => {
                     Content::Listening
@@ -130,9 +134,11 @@ impl Filter {
             Content::Rfb => self.sift(buffer, payload, rights),
             Content::Listening => (payload, None),
             Content::Opaque | Content::Frames if rights.are_full() => (payload, None),
-            Content::Beside if rights.role == Role::Control => (payload, None),
+            Content::Beside | Content::Display if rights.role == Role::Control => (payload, None),
             Content::Beside => (nothing, None),
-            Content::Opaque | Content::Frames => (nothing, Some(Ending::CannotHold)),
+            Content::Opaque | Content::Frames | Content::Display => {
+                (nothing, Some(Ending::CannotHold))
+            }
         }
     }
 
@@ -156,7 +162,10 @@ impl Filter {
             Content::Rfb => {}
             Content::Beside | Content::Listening => return Ok(Vec::new()),
             Content::Opaque | Content::Frames if rights.are_full() => return Ok(Vec::new()),
-            Content::Opaque | Content::Frames => return Err(Ending::CannotHold),
+            Content::Display if rights.role == Role::Control => return Ok(Vec::new()),
+            Content::Opaque | Content::Frames | Content::Display => {
+                return Err(Ending::CannotHold);
+            }
         }
         if !rights.are_full() && self.uncertain {
             return Err(Ending::CannotHold);

@@ -416,13 +416,21 @@ fn what_cannot_be_understood_is_kept_out_as_a_whole() {
         role: Role::Control,
         clipboard: Clipboard::Out,
     };
-    for protocol in [Protocol::Display, Protocol::Tcp] {
-        let mut beside = of(protocol, Presence::Listener, VIEW);
-        assert_eq!(pass(&mut beside, b"scale 2\n").unwrap(), b"");
-        assert_eq!(beside.speak().unwrap(), b"");
-        beside.standing.set(controls);
-        assert_eq!(pass(&mut beside, b"scale 2\n").unwrap(), b"scale 2\n");
-    }
+    let mut beside = of(Protocol::Tcp, Presence::Listener, VIEW);
+    assert_eq!(pass(&mut beside, b"anything").unwrap(), b"");
+    assert_eq!(beside.speak().unwrap(), b"");
+    beside.standing.set(controls);
+    assert_eq!(pass(&mut beside, b"anything").unwrap(), b"anything");
+    // What was said would stay in force.
+    let mut display = of(Protocol::Display, Presence::Listener, controls);
+    assert_eq!(pass(&mut display, b"scale 2\n").unwrap(), b"scale 2\n");
+    assert_eq!(display.speak().unwrap(), b"");
+    display.standing.set(VIEW);
+    assert!(matches!(
+        pass(&mut display, b"scale 3\n"),
+        Err(Ending::CannotHold)
+    ));
+    assert!(matches!(display.speak(), Err(Ending::CannotHold)));
     let mut listening = of(Protocol::Websocket, Presence::Listener, VIEW);
     assert_eq!(pass(&mut listening, b"anything").unwrap(), b"anything");
     assert_eq!(listening.speak().unwrap(), b"");

@@ -5,7 +5,7 @@ use sqlx::{Error, Row};
 
 use super::decode;
 use crate::desktop::Uid;
-use crate::desktop::access::{ClientName, Share, Takeover, Token};
+use crate::desktop::access::{Share, Takeover, Token};
 use crate::desktop::rights::Rights;
 
 pub(super) async fn load_shares(pool: &SqlitePool) -> Result<Vec<Share>, Error> {
@@ -60,7 +60,7 @@ pub(super) async fn set_takeover(
              ON CONFLICT (uid) DO UPDATE SET except_client = excluded.except_client",
         )
         .bind(uid.as_str())
-        .bind(takeover.except.as_ref().map(ClientName::as_str)),
+        .bind(takeover.except.as_ref().map(ToString::to_string)),
     };
     query.execute(pool).await?;
     Ok(())
@@ -91,7 +91,7 @@ fn read_takeover(row: &SqliteRow) -> Result<(Uid, Takeover), Error> {
     let except: Option<&str> = row.try_get("except_client")?;
     let takeover = Takeover {
         except: except
-            .map(|name| name.parse().map_err(decode))
+            .map(|spared| spared.parse().map_err(decode))
             .transpose()?,
     };
     Ok((uid.parse().map_err(decode)?, takeover))
