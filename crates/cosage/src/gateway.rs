@@ -11,6 +11,7 @@ mod ending;
 mod filter;
 pub mod frame;
 mod held;
+mod keyboard;
 mod passthrough;
 pub mod probe;
 mod registry;
@@ -38,6 +39,7 @@ use self::dial::Turns;
 use self::ending::Ending;
 use self::filter::Filter;
 use self::frame::Tracker;
+use self::keyboard::Keyboards;
 use self::passthrough::Agreed;
 use self::relay::{Framing, Relay, Start};
 use self::screen::Screens;
@@ -86,6 +88,7 @@ pub struct Gateway {
     counters: Arc<Counters>,
     turns: Turns,
     screens: Screens,
+    keyboards: Keyboards,
     feeds: Feeds,
     relays: TaskTracker,
 }
@@ -118,6 +121,7 @@ impl Gateway {
             counters: Arc::default(),
             turns: Turns::default(),
             screens: Screens::default(),
+            keyboards: Keyboards::default(),
             feeds: Feeds::default(),
             relays: TaskTracker::new(),
         }
@@ -329,6 +333,7 @@ impl Gateway {
                 Arc::clone(lease.standing()),
                 self.screens
                     .sit(&lease.instance().uid, Arc::clone(lease.standing())),
+                self.keyboards.of(&lease.instance().uid),
                 lease.area_max(),
             ),
             updates: (lease.endpoint().protocol == Protocol::Rfb).then(Box::default),

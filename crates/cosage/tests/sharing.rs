@@ -345,6 +345,32 @@ async fn control_is_taken_away_from_everybody_and_given_back() {
     assert_eq!(keys_typed(&world), [0, 1, 1]);
 }
 
+/// A client that types more symbols at once than the desktop's keyboard has room for, and leaves.
+#[tokio::test]
+async fn all_that_was_typed_arrives_in_order_also_of_who_has_left() {
+    let (world, service) = recorded().await;
+    let url = service.ensure("wall", "desk").await;
+    let mut viewer = Viewer::open(&service, &url).await;
+    let typed: Vec<u8> = (0..130_u32)
+        .flat_map(|symbol| {
+            let keysym = (0x0100_4e00 + symbol).to_be_bytes();
+            [1, 0].map(|down| [&[4, down, 0, 0][..], &keysym].concat())
+        })
+        .flatten()
+        .collect();
+    viewer.send(&typed).await;
+    viewer.socket.close().await.unwrap();
+    let arrived = async {
+        loop {
+            if world.control().recorded()[0].ends_with(&typed) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, arrived).await.unwrap();
+}
+
 /// How many keys each connection has sent to the desktop.
 fn keys_typed(world: &World) -> Vec<usize> {
     let count = |recording: &Vec<u8>| {

@@ -15,9 +15,11 @@ use std::task::Waker;
 
 use rfb::client::ResizeStatus;
 use rfb::messages::{Kind, Messages, Part};
+use tokio::time::Instant;
 
 use super::ending::Ending;
 use super::held::Held;
+use super::keyboard::Keyboard;
 use super::screen::{self, Seat, Size};
 use super::wishes::Wishes;
 use crate::desktop::rights::{Rights, Role, Standing};
@@ -42,6 +44,7 @@ struct Said {
     messages: Messages,
     wishes: Wishes,
     held: Held,
+    keyboard: Arc<Keyboard>,
     seat: Seat,
     /// The most pixels that the screen may have.
     area_max: u32,
@@ -53,6 +56,33 @@ struct Said {
     resize_due: bool,
     /// Why a size that the client asked for was refused, until it is told.
     refused: Option<ResizeStatus>,
+}
+
+/// What of a client's bytes goes on.
+#[derive(Debug, Default)]
+pub(super) struct Sifted {
+    /// What passes now.
+    pub(super) passed: Range<usize>,
+    /// What has not been looked at yet, and when it may be.
+    pub(super) later: Option<(Range<usize>, Instant)>,
+    /// How the connection ends after what passes.
+    pub(super) ending: Option<Ending>,
+}
+
+impl Sifted {
+    fn passed(passed: Range<usize>) -> Self {
+        Self {
+            passed,
+            ..Self::default()
+        }
+    }
+
+    fn ended(passed: Range<usize>, ending: Ending) -> Self {
+        Self {
+            ending: Some(ending),
+            ..Self::passed(passed)
+        }
+    }
 }
 
 /// What the client's bytes are.
@@ -79,6 +109,7 @@ impl Filter {
         endpoint: &Endpoint,
         standing: Arc<Standing>,
         seat: Seat,
+        keyboard: Arc<Keyboard>,
         area_max: u32,
     ) -> Self {
         let rights = standing.rights();
@@ -98,6 +129,7 @@ impl Filter {
                 messages: Messages::default(),
                 wishes: Wishes::default(),
                 held: Held::default(),
+                keyboard,
                 seat,
                 area_max,
                 size: (0, 0),
@@ -113,31 +145,28 @@ impl Filter {
 
     /// Takes out of `buffer[payload]`, which is what the client sent next, what may not pass; the rest is moved
     /// together in place. What was held back goes in front of it, so there have to be
-    /// [`rfb::messages::HEAD_MAX_LEN`] bytes before any payload but the first.
+    /// [`rfb::messages::HEAD_MAX_LEN`] bytes before any payload but the first, and those that were left for later.
     ///
-    /// Also how the connection ends after what passes, where the client sent what is no RFB, or cannot be held to what it
-    /// may do.
-    pub(super) fn apply(
-        &mut self,
-        buffer: &mut [u8],
-        payload: Range<usize>,
-    ) -> (Range<usize>, Option<Ending>) {
+    /// The connection ends where the client sent what is no RFB, or cannot be held to what it may do.
+    pub(super) fn apply(&mut self, buffer: &mut [u8], payload: Range<usize>) -> Sifted {
         if payload.is_empty() {
-            return (payload, None);
+            return Sifted::passed(payload);
         }
         let nothing = payload.start..payload.start;
         let rights = self.standing.rights();
         match self.content {
             Content::Rfb if self.uncertain && !rights.are_full() => {
-                (nothing, Some(Ending::CannotHold))
+                Sifted::ended(nothing, Ending::CannotHold)
             }
             Content::Rfb => self.sift(buffer, payload, rights),
-            Content::Listening => (payload, None),
-            Content::Opaque | Content::Frames if rights.are_full() => (payload, None),
-            Content::Beside | Content::Display if rights.role == Role::Control => (payload, None),
-            Content::Beside => (nothing, None),
+            Content::Listening => Sifted::passed(payload),
+            Content::Opaque | Content::Frames if rights.are_full() => Sifted::passed(payload),
+            Content::Beside | Content::Display if rights.role == Role::Control => {
+                Sifted::passed(payload)
+            }
+            Content::Beside => Sifted::passed(nothing),
             Content::Opaque | Content::Frames | Content::Display => {
-                (nothing, Some(Ending::CannotHold))
+                Sifted::ended(nothing, Ending::CannotHold)
             }
         }
     }
@@ -265,14 +294,10 @@ impl Filter {
         self.uncertain = false;
         self.stale = !self.said.messages.beginning().is_empty();
         self.said.held.forget();
+        self.said.keyboard.reset();
     }
 
-    fn sift(
-        &mut self,
-        buffer: &mut [u8],
-        payload: Range<usize>,
-        rights: Rights,
-    ) -> (Range<usize>, Option<Ending>) {
+    fn sift(&mut self, buffer: &mut [u8], payload: Range<usize>, rights: Rights) -> Sifted {
         let said = &mut *self.said;
         let held = said.messages.beginning();
         let start = payload.start - held.len();
@@ -285,11 +310,12 @@ impl Filter {
                 Ok(told) => told,
                 // What came before it was judged, and goes on.
                 Err(error) => {
-                    return (passed, Some(Ending::ViewerRefused(error.to_string())));
+                    return Sifted::ended(passed, Ending::ViewerRefused(error.to_string()));
                 }
             };
             said.wishes.note(part, &buffer[at..at + len]);
             at += len;
+            let mut later = None;
             let passes = match part {
                 // Held back until it can be judged.
                 Part::Beginning => false,
@@ -298,6 +324,9 @@ impl Filter {
                         && may_pass(kind, rights)
                         && said.held.note(kind, &buffer[part_start..at]);
                     self.uncertain |= self.passes && kind == Kind::ExtendedPointerEvent;
+                    if self.passes {
+                        later = said.keyboard.note(kind, &buffer[part_start..at]);
+                    }
                     self.passes
                 }
                 Part::Body => self.passes,
@@ -312,8 +341,14 @@ impl Filter {
                 passed.end += at - part_start;
             }
             part_start = at;
+            if let Some(until) = later {
+                return Sifted {
+                    later: Some((at..payload.end, until)),
+                    ..Sifted::passed(passed)
+                };
+            }
         }
-        (passed, None)
+        Sifted::passed(passed)
     }
 }
 
