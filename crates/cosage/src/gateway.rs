@@ -11,6 +11,7 @@ mod ending;
 mod filter;
 pub mod frame;
 mod held;
+mod keyboard;
 mod passthrough;
 pub mod probe;
 mod registry;
@@ -38,6 +39,7 @@ use self::dial::Turns;
 use self::ending::Ending;
 use self::filter::Filter;
 use self::frame::Tracker;
+use self::keyboard::Keyboards;
 use self::passthrough::Agreed;
 use self::relay::{Framing, Relay, Start};
 use self::screen::Screens;
@@ -45,6 +47,7 @@ use self::socket::{ClientSocket, Parts};
 use self::upgrade::{Pending, UpgradeError};
 use crate::desktop::Uid;
 use crate::desktop::lease::{EndReason, Lease};
+use crate::desktop::rights::Role;
 use crate::engine::{Presence, Protocol};
 
 /// What an operator can change.
@@ -85,6 +88,7 @@ pub struct Gateway {
     counters: Arc<Counters>,
     turns: Turns,
     screens: Screens,
+    keyboards: Keyboards,
     feeds: Feeds,
     relays: TaskTracker,
 }
@@ -117,6 +121,7 @@ impl Gateway {
             counters: Arc::default(),
             turns: Turns::default(),
             screens: Screens::default(),
+            keyboards: Keyboards::default(),
             feeds: Feeds::default(),
             relays: TaskTracker::new(),
         }
@@ -146,6 +151,12 @@ impl Gateway {
                 )
                 .into_response())
             }
+            Protocol::Display if lease.standing().rights().role == Role::View => Ok(Refusal::new(
+                StatusCode::CONFLICT,
+                "role_unsupported",
+                "the desktop's scale follows viewers with the role 'control' only; connect again with that role",
+            )
+            .into_response()),
             Protocol::Rfb | Protocol::Tcp | Protocol::Display => {
                 let (response, pending) = upgrade.accept();
                 self.relays
@@ -322,6 +333,7 @@ impl Gateway {
                 Arc::clone(lease.standing()),
                 self.screens
                     .sit(&lease.instance().uid, Arc::clone(lease.standing())),
+                self.keyboards.of(&lease.instance().uid),
                 lease.area_max(),
             ),
             updates: (lease.endpoint().protocol == Protocol::Rfb).then(Box::default),

@@ -220,3 +220,15 @@ async fn text_of_any_script_arrives_as_it_was_typed_at_any_speed() {
         typing.assert_arrives(text).await;
     }
 }
+
+/// More than the server has free keycodes for, and the same once more.
+#[tokio::test]
+async fn more_symbols_than_the_keyboard_has_room_for_arrive_as_they_were_typed() {
+    let Some(mut typing) = Typing::new().await else {
+        return;
+    };
+    let text: String = ('\u{4e00}'..).take(250).collect();
+    for _ in 0..2 {
+        typing.assert_arrives(&text).await;
+    }
+}

@@ -15,7 +15,7 @@ use cosage::engine::fake::USAGE;
 use cosage::engine::{EngineError, StartStep};
 use futures_util::future::join_all;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use sse::{Event, Listening};
 use support::{Options, Running, World};
 
@@ -114,6 +114,35 @@ async fn the_life_of_a_desktop_is_told() {
     assert!(heard[11].data.get("forgotten").is_none());
     assert_eq!(heard[13].data["forgotten"], true);
     assert!(heard[13].data.get("desktop").is_none());
+}
+
+#[tokio::test]
+async fn a_takeover_is_told_when_it_begins_changes_and_ends() {
+    let world = World::new();
+    let service = world.serve(Options::default()).await;
+    service.ensure("a", "desk").await;
+    let mut events = listen(&service, "?uid=a", None).await;
+    events.until("reset").await;
+    // What changes nothing is no event.
+    for (body, takeover) in [
+        (json!({"role": "control"}), None),
+        (json!({"role": "view"}), Some(json!({}))),
+        (json!({"role": "view"}), None),
+        (
+            json!({"role": "view", "except": "page"}),
+            Some(json!({"except": "page"})),
+        ),
+        (json!({"role": "control"}), Some(Value::Null)),
+    ] {
+        let (path, body) = ("/api/vm/a/viewers", body.to_string());
+        let reply = service.call(Method::PATCH, path, Some(&body)).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        if let Some(takeover) = takeover {
+            let event = events.next().await;
+            assert_eq!(event.name, "takeover");
+            assert_eq!(event.data["desktop"]["takeover"], takeover);
+        }
+    }
 }
 
 #[tokio::test]

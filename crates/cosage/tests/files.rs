@@ -250,6 +250,104 @@ async fn a_part_of_a_file_is_fetched_where_it_is_still_the_same() {
     assert_eq!(resumed.status(), 412);
 }
 
+/// Puts or deletes with conditions; status and code.
+async fn change(
+    service: &Running,
+    method: Method,
+    path: &str,
+    conditions: &[(&str, &str)],
+) -> (u16, Value) {
+    let path = format!("/api/vm/a/files/{path}");
+    let mut request = service.request(method, &path).body("new");
+    for (name, value) in conditions {
+        request = request.header(*name, *value);
+    }
+    let reply = Running::reply(request).await;
+    (reply.status.as_u16(), reply.json["code"].clone())
+}
+
+#[tokio::test]
+async fn a_change_is_made_only_where_its_conditions_are_met() {
+    let (_world, service, home) = desktop(Options::default()).await;
+    let changed = || (412, json!("file_changed"));
+    let exists = || (412, json!("file_exists"));
+    type Conditions<'a> = &'a [(&'a str, &'a str)];
+    let put = async |path: &str, conditions: Conditions<'_>| {
+        change(&service, Method::PUT, path, conditions).await
+    };
+    let delete = async |path: &str, conditions: Conditions<'_>| {
+        change(&service, Method::DELETE, path, conditions).await
+    };
+    let only_new: Conditions<'_> = &[("if-none-match", "*")];
+    let done = |status: u16| (status, Value::Null);
+
+    assert_eq!(put("file", &[("if-match", "*")]).await, changed());
+    assert_eq!(put("file", only_new).await, done(201));
+    assert_eq!(put("file", only_new).await, exists());
+    let tag = async || {
+        let reply = service.get("/api/vm/a/files/file").await;
+        reply.headers["etag"].to_str().unwrap().to_owned()
+    };
+    let first = tag().await;
+    let first: Conditions<'_> = &[("if-match", &first)];
+    assert_eq!(put("file", first).await, done(204));
+    for refused in [first, &[("if-match", "\"x\"")]] {
+        assert_eq!(put("file", refused).await, changed());
+        assert_eq!(delete("file", refused).await, changed());
+    }
+    let long_ago = "Sat, 03 Feb 2001 04:05:06 GMT";
+    let unmodified: Conditions<'_> = &[("if-unmodified-since", long_ago)];
+    assert_eq!(put("file", unmodified).await, changed());
+    assert_eq!(delete("file", unmodified).await, changed());
+    assert_eq!(std::fs::read_to_string(home.join("file")).unwrap(), "new");
+
+    assert_eq!(put("d?directory=true", only_new).await, done(201));
+    assert_eq!(put("d?directory=true", only_new).await, exists());
+    assert_eq!(
+        put("d?directory=true", &[("if-match", "*")]).await,
+        done(204)
+    );
+    // What cannot be in any case is told as without a condition.
+    assert_eq!(put("d", first).await, (409, json!("is_directory")));
+    assert_eq!(delete("none", first).await, (404, json!("no_such_file")));
+
+    let last = tag().await;
+    assert_eq!(delete("file", &[("if-match", &last)]).await, done(204));
+    assert_eq!(delete("d", &[("if-match", "*")]).await, done(204));
+    assert_eq!(std::fs::read_dir(&home).unwrap().count(), 0);
+}
+
+/// A file that appears or changes while another one is on its way up is not replaced.
+#[tokio::test]
+async fn the_conditions_of_an_upload_count_when_it_is_put_in_place() {
+    let (_world, service, home) = desktop(Options::default()).await;
+    std::fs::write(home.join("old"), "old").unwrap();
+    let reply = service.get("/api/vm/a/files/old").await;
+    let tag = reply.headers["etag"].to_str().unwrap().to_owned();
+    for (name, condition, code) in [
+        ("new", ("if-none-match", "*"), "file_exists"),
+        ("old", ("if-match", tag.as_str()), "file_changed"),
+    ] {
+        let (parts, body) = tokio::sync::mpsc::channel::<std::io::Result<Bytes>>(1);
+        let body = stream::unfold(body, async |mut body| Some((body.recv().await?, body)));
+        let request = service.request(Method::PUT, &format!("/api/vm/a/files/{name}"));
+        let request = request.header(condition.0, condition.1);
+        let uploaded = Running::reply(request.body(Body::wrap_stream(body)));
+        let meanwhile = async {
+            // More than connections hold: once it is taken, the upload has begun.
+            for _ in 0..512 {
+                parts.send(Ok(vec![0; 64 << 10].into())).await.unwrap();
+            }
+            std::fs::write(home.join(name), "its own").unwrap();
+            drop(parts);
+        };
+        let (reply, ()) = tokio::join!(uploaded, meanwhile);
+        assert_error(&reply, 412, code);
+        let there = std::fs::read_to_string(home.join(name)).unwrap();
+        assert_eq!(there, "its own");
+    }
+}
+
 #[tokio::test]
 async fn a_name_that_is_no_text_can_be_listed_and_fetched() {
     let (_world, service, home) = desktop(Options::default()).await;

@@ -6,14 +6,25 @@
     reason = "a test may stop at what it does not expect"
 )]
 
+#[path = "support/manager.rs"]
+mod manager;
 mod support;
 
+use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
+use cosage::desktop::Uid;
+use cosage::desktop::access::Takeover;
+use cosage::desktop::error::DesktopError;
+use cosage::desktop::lifecycle::StopMode;
+use cosage::desktop::rights::{Rights, Role};
+use cosage::desktop::sharing::SharingError;
+use cosage::engine::fake::Fake;
+use futures_util::{FutureExt, SinkExt, StreamExt, poll};
+use manager::manager;
 use reqwest::{Method, StatusCode};
 use rfb::messages::{Kind, Messages, Part};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use support::{Options, Reply, Running, Socket, World, port_range};
 use tokio_websockets::{CloseCode, Message};
 
@@ -51,6 +62,22 @@ const PICTURE_LEN: usize = 4 + 12 + 64 * 48 * 4;
 
 /// What a server is sent for every viewer before the viewer's own messages.
 const INTRODUCTION_LEN: usize = 16;
+
+/// An app whose applications follow the scale of its viewers' displays.
+const SCALED: &str = r#"
+[app.scaled]
+title = "Scaled"
+description = "Follows the scale of displays."
+image = "test/scaled:latest"
+
+[app.scaled.stream.vnc]
+port = 5900
+protocol = "rfb"
+
+[app.scaled.stream.display]
+port = 5902
+protocol = "display"
+"#;
 
 async fn recorded() -> (World, Running) {
     let world = World::new();
@@ -318,6 +345,32 @@ async fn control_is_taken_away_from_everybody_and_given_back() {
     assert_eq!(keys_typed(&world), [0, 1, 1]);
 }
 
+/// A client that types more symbols at once than the desktop's keyboard has room for, and leaves.
+#[tokio::test]
+async fn all_that_was_typed_arrives_in_order_also_of_who_has_left() {
+    let (world, service) = recorded().await;
+    let url = service.ensure("wall", "desk").await;
+    let mut viewer = Viewer::open(&service, &url).await;
+    let typed: Vec<u8> = (0..130_u32)
+        .flat_map(|symbol| {
+            let keysym = (0x0100_4e00 + symbol).to_be_bytes();
+            [1, 0].map(|down| [&[4, down, 0, 0][..], &keysym].concat())
+        })
+        .flatten()
+        .collect();
+    viewer.send(&typed).await;
+    viewer.socket.close().await.unwrap();
+    let arrived = async {
+        loop {
+            if world.control().recorded()[0].ends_with(&typed) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, arrived).await.unwrap();
+}
+
 /// How many keys each connection has sent to the desktop.
 fn keys_typed(world: &World) -> Vec<usize> {
     let count = |recording: &Vec<u8>| {
@@ -339,7 +392,7 @@ async fn a_takeover_spares_who_asked_and_holds_whoever_comes_back_until_it_is_li
     let service = world.serve(options()).await;
     let own = service.ensure("wall", "desk").await;
     let made = share(&service, "wall", &json!({ "role": "control" })).await;
-    let by_share = made.json["url"].as_str().unwrap().to_owned();
+    let by_share = format!("{}?client=page-1", made.json["url"].as_str().unwrap());
     let asking = format!("{own}?client=page-1");
     let other = format!("{own}?client=page-2");
     let view = format!("{}?client=page-1", url_of(&service, "wall", "view").await);
@@ -351,13 +404,13 @@ async fn a_takeover_spares_who_asked_and_holds_whoever_comes_back_until_it_is_li
     let reply = patch(&service, &of("wall", "viewers"), body).await;
     let told: Vec<_> = reply.json.as_array().unwrap().iter().collect();
     let roles: Vec<&str> = told.iter().map(|v| v["role"].as_str().unwrap()).collect();
-    // The name of a client makes no more of an address than it gives.
+    // The name is the client's that came by the desktop's own address: guests gain nothing by it.
     assert_eq!(roles, ["control", "view", "view", "view", "view"]);
     assert_eq!(
         (&told[0]["client"], &told[1]["client"]),
         (&json!("page-1"), &json!("page-2"))
     );
-    assert!(told[2].get("client").is_none());
+    assert!(told[3].get("client").is_none());
     let shown = service.get("/api/vm/wall").await.json;
     assert_eq!(shown["takeover"], json!({ "except": "page-1" }));
 
@@ -370,7 +423,7 @@ async fn a_takeover_spares_who_asked_and_holds_whoever_comes_back_until_it_is_li
     service
         .wait_until("wall", |desktop| desktop["status"] == "ready")
         .await;
-    let guest = service.get(by_share.strip_suffix("/vnc").unwrap()).await;
+    let guest = service.get(by_share.split("/vnc").next().unwrap()).await;
     assert_eq!(guest.json["role"], "view");
     let before = world.control().recorded().len();
     let mut viewers = Vec::new();
@@ -391,13 +444,119 @@ async fn a_takeover_spares_who_asked_and_holds_whoever_comes_back_until_it_is_li
     .await;
     let shown = service.get("/api/vm/wall").await.json;
     assert!(shown.get("takeover").is_none());
-    let guest = service.get(by_share.strip_suffix("/vnc").unwrap()).await;
+    let guest = service.get(by_share.split("/vnc").next().unwrap()).await;
     assert_eq!(guest.json["role"], "control");
     for viewer in &mut viewers {
         viewer.send(&KEY).await;
         viewer.picture().await;
     }
     assert_eq!(keys_typed(&world)[before..], [2, 1, 1, 1, 0]);
+}
+
+/// A call that has found its desktop, and waits for its turn while the desktop is forgotten.
+#[tokio::test]
+async fn nothing_is_decided_of_a_desktop_that_is_forgotten_meanwhile() {
+    let engine = Fake::new();
+    let manager = manager(&engine).await;
+    let uid: Uid = "wall".parse().unwrap();
+    let none = Map::new();
+    let make = || manager.ensure(Some(uid.clone()), Some("desk"), &none);
+    make().await.unwrap();
+    {
+        let mut taken = pin!(manager.set_takeover(&uid, Some(Takeover::default())));
+        let mut shared = pin!(manager.share(&uid, Rights::of(Role::View), None));
+        // A task that has used its budget gives way at the next lock.
+        while tokio::task::consume_budget().now_or_never().is_some() {}
+        assert!(poll!(taken.as_mut()).is_pending() && poll!(shared.as_mut()).is_pending());
+        manager.stop(&uid, StopMode::Forget).await.unwrap();
+        for refused in [taken.await.err(), shared.await.err()] {
+            let unknown = matches!(
+                refused,
+                Some(SharingError::Desktop(DesktopError::UnknownDesktop(_)))
+            );
+            assert!(unknown, "{refused:?}");
+        }
+    }
+    make().await.unwrap();
+    let view = manager.view(&uid).await.unwrap();
+    assert_eq!(manager.takeover_of(&view), None);
+    assert!(manager.shares(&uid).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_takeover_spares_a_guest_by_name_and_share() {
+    let (world, service) = recorded().await;
+    let own = service.ensure("wall", "desk").await;
+    let made = share(&service, "wall", &json!({ "role": "control" })).await;
+    let other = url_of(&service, "wall", "control").await;
+    let mut viewers = Vec::new();
+    for address in [made.json["url"].as_str().unwrap(), &other, &own] {
+        viewers.push(Viewer::open(&service, &format!("{address}?client=page")).await);
+    }
+    let id = &made.json["id"];
+    let spared = json!({ "except": "page", "share": id });
+    let body = json!({ "role": "view", "except": "page", "share": id });
+    let reply = patch(&service, &of("wall", "viewers"), body).await;
+    assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
+    assert_eq!(service.get("/api/vm/wall").await.json["takeover"], spared);
+    for viewer in &mut viewers {
+        viewer.send(&KEY).await;
+        viewer.picture().await;
+    }
+    assert_eq!(keys_typed(&world), [1, 0, 0]);
+    let body = json!({ "role": "view", "except": "page", "share": "none" });
+    let reply = patch(&service, &of("wall", "viewers"), body).await;
+    assert_eq!(reply.status, StatusCode::NOT_FOUND, "{reply:?}");
+    assert_eq!(reply.json["code"], "unknown_share");
+}
+
+#[tokio::test]
+async fn whoever_loses_control_leaves_no_scale_behind() {
+    let world = World::new();
+    let options = Options {
+        apps: SCALED,
+        ..Options::default()
+    };
+    let service = world.serve(options).await;
+    let own = service.ensure("wall", "scaled").await;
+    let display = own.replace("/vnc", "/display");
+    let mut asking = service
+        .open(&format!("{display}?client=page"))
+        .await
+        .unwrap();
+    let mut other = service.open(&display).await.unwrap();
+    let body = json!({ "role": "view", "except": "page" });
+    patch(&service, &of("wall", "viewers"), body).await;
+    let ended = async {
+        loop {
+            let next = other.next().await.unwrap().unwrap();
+            if let Some((code, _)) = next.as_close() {
+                return code;
+            }
+        }
+    };
+    let code = tokio::time::timeout(PATIENCE, ended).await.unwrap();
+    assert_eq!(code, CloseCode::POLICY_VIOLATION);
+    let (status, error) = refused(&service, &display).await;
+    assert_eq!(
+        (status, &error["code"]),
+        (StatusCode::CONFLICT, &json!("role_unsupported"))
+    );
+    // Who keeps control goes on.
+    asking
+        .send(Message::binary(&b"scale 2\n"[..]))
+        .await
+        .unwrap();
+    let left = async {
+        loop {
+            let viewers = service.get(&of("wall", "viewers")).await.json;
+            if viewers.as_array().unwrap().len() == 1 {
+                return viewers[0]["client"].clone();
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    assert_eq!(tokio::time::timeout(PATIENCE, left).await.unwrap(), "page");
 }
 
 #[tokio::test]
@@ -751,6 +910,13 @@ async fn bad_input_is_told_what_would_be_right() {
             Method::PATCH,
             &of("wall", "viewers"),
             r#"{"role": "control", "except": "page"}"#,
+            422,
+            "invalid_except",
+        ),
+        (
+            Method::PATCH,
+            &of("wall", "viewers"),
+            r#"{"role": "view", "share": "a"}"#,
             422,
             "invalid_except",
         ),

@@ -6,6 +6,8 @@
     reason = "a test may stop at what it does not expect"
 )]
 
+#[path = "support/manager.rs"]
+mod manager;
 mod support;
 
 use std::future::Future;
@@ -14,23 +16,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use cosage::catalog::{Catalog, CatalogDefaults, CatalogHandle, LaunchContext, Timers, Undeclared};
 use cosage::desktop::Uid;
-use cosage::desktop::camera::{Camera, Occasion};
-use cosage::desktop::context::{Parts, Settings};
-use cosage::desktop::keys::KeyTable;
-use cosage::desktop::launch::Probe;
-use cosage::desktop::lease::Lease;
-use cosage::desktop::manager::Manager;
 use cosage::desktop::view::Phase;
+use cosage::engine::Exit;
 use cosage::engine::fake::{Call, Fake};
-use cosage::engine::{Endpoint, Exit, VncPassword};
 use cosage::store::Store;
-use cosage::store::memory::MemoryStore;
-use jiff::Timestamp;
+use manager::manager;
 use serde_json::Map;
-use support::{CATALOG, Options, Reply, Running, World, port_range};
+use support::{Options, Reply, Running, World};
 
 async fn serve(world: &World) -> Running {
     world.serve(Options::default()).await
@@ -119,60 +112,6 @@ async fn the_engines_events_are_followed_after_a_panic() {
     service
         .wait_until("wall", |desktop| desktop["status"] == "asleep")
         .await;
-}
-
-/// Everything answers at once.
-struct Eager;
-
-#[async_trait]
-impl Probe for Eager {
-    async fn ready(&self, _: &Endpoint, _: Option<&VncPassword>) {}
-}
-
-/// No picture is ever taken.
-struct Blind;
-
-#[async_trait]
-impl Camera for Blind {
-    async fn keep(&self, _: Lease, _: Occasion, _: Duration) -> Option<Timestamp> {
-        None
-    }
-
-    fn kept(&self, _: &Uid) -> Option<Timestamp> {
-        None
-    }
-
-    async fn forget(&self, _: &Uid) {}
-}
-
-async fn manager(engine: &Fake) -> Manager {
-    let catalog = Catalog::parse(CATALOG, "catalog.toml", &CatalogDefaults::default()).unwrap();
-    let manager = Manager::new(Parts {
-        engine: Arc::new(engine.clone()),
-        store: Arc::new(MemoryStore::new()),
-        catalog: Arc::new(CatalogHandle::fixed(catalog)),
-        probe: Arc::new(Eager),
-        camera: Arc::new(Blind),
-        keys: KeyTable::new(port_range(10)),
-        settings: Settings {
-            timers: Timers {
-                idle: None,
-                first_viewer: None,
-                max_age: None,
-                start: Duration::from_secs(5),
-                stop_grace: Duration::from_secs(1),
-            },
-            launch: LaunchContext {
-                container_base_name: "collab-vm-".to_owned(),
-                callback_base: "http://localhost/".to_owned(),
-            },
-            undeclared: Undeclared::Refuse,
-            max_desktops: None,
-            memory_reserve: 0,
-        },
-    });
-    manager.reconcile().await.unwrap();
-    manager
 }
 
 /// Panics in whoever answers.

@@ -33,7 +33,9 @@ pub(crate) fn of(directory: BorrowedFd<'_>, depth: usize) -> Result<u64, Failure
             Err(error) => return Err(failure(error)),
         };
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-            sum += blocks(&stat) / u64::from(stat.st_nlink.max(1));
+            // The number of names is an u32 on some machines, and an u64 on others.
+            let part = u128::from(blocks(&stat)) / u128::from(stat.st_nlink.max(1));
+            sum += u64::try_from(part).unwrap_or(u64::MAX);
             continue;
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

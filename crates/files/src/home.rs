@@ -1,22 +1,22 @@
 //! What is done to the files of a home. Every path is resolved by the kernel beneath its directory.
 
 use std::collections::BinaryHeap;
-use std::collections::hash_map::RandomState;
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
-use std::hash::{BuildHasher, Hasher};
-use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::thread::sleep;
+use std::time::Duration;
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, fchmod, fstat,
-    fstatvfs, futimens, linkat, mkdirat, openat, openat2, readlinkat, renameat, statat, unlinkat,
+    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags, Stat, flock, fstat,
+    fstatvfs, mkdirat, openat, openat2, readlinkat, statat, unlinkat,
 };
 use rustix::io::Errno;
 
 use crate::disk_use;
-use crate::protocol::{Answer, Entry, EntryKind, Failure, Mark, Time, Version};
+use crate::protocol::{Answer, Entry, EntryKind, Expected, Failure, Mark, Time, Version};
 
 /// How often a path is resolved again that somebody moves meanwhile, as `openat2(2)` asks for.
 const RESOLUTIONS: usize = 64;
@@ -28,27 +28,25 @@ pub(crate) const DEPTH_MAX: usize = 200;
 /// How often a directory is emptied before it is given up.
 const REMOVALS: usize = 16;
 
-const NEW_FILE: Mode = Mode::from_raw_mode(0o644);
+/// How often the lock of a home is tried for, and the pause in between. The programs of the service hold it for no longer
+/// than a few system calls; an application that locks its own home is not waited for.
+const LOCK_ATTEMPTS: usize = 1000;
+const LOCK_PAUSE: Duration = Duration::from_millis(1);
+
 const NEW_DIRECTORY: Mode = Mode::from_raw_mode(0o755);
 
 /// A directory, and all that is beneath it.
 pub struct Home {
-    root: OwnedFd,
+    pub(crate) root: OwnedFd,
 }
+
+/// Keeps other programs of the service from changing the same home, until it is dropped.
+pub(crate) struct Lock<'a>(&'a OwnedFd);
 
 /// What is at a path that is to be read.
 pub(crate) enum Found {
     File(File, Stat),
     Directory(OwnedFd),
-}
-
-/// A file that is being uploaded, and has no name that anybody would look for.
-pub(crate) struct Upload<'a> {
-    home: &'a Home,
-    path: Vec<u8>,
-    file: File,
-    /// Its name in the home where the file system has no files without one.
-    name: Option<CString>,
 }
 
 impl Home {
@@ -58,7 +56,7 @@ impl Home {
     }
 
     /// Opens what is at `path`, beneath the home in any case.
-    fn open(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    pub(crate) fn open(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
         let path = if path.is_empty() { b"." } else { path };
         let mut attempts = 0;
         loop {
@@ -105,30 +103,46 @@ impl Home {
         Ok(space.f_bavail.saturating_mul(space.f_frsize))
     }
 
-    /// Begins an upload. All that can be wrong before the first byte is found out here, and nothing
-    /// is changed.
-    pub(crate) fn upload(&self, path: &[u8], size: Option<u64>) -> Result<Upload<'_>, Failure> {
-        let (parent, name) = split(path).ok_or(Failure::IsDirectory)?;
-        match self.parent(parent)? {
-            Some(parent) => drop(self.replaceable(parent.as_fd(), name, path)?),
-            None => check_name(name)?,
+    /// Makes a change that depends on what is there one with the look at it. `None` where the lock cannot be had: the file
+    /// system has none, or an application holds it.
+    pub(crate) fn lock(&self) -> Option<Lock<'_>> {
+        for _ in 0..LOCK_ATTEMPTS {
+            match flock(&self.root, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Some(Lock(&self.root)),
+                Err(Errno::AGAIN) => sleep(LOCK_PAUSE),
+                Err(Errno::INTR) => {}
+                Err(_) => return None,
+            }
         }
-        if let Some(size) = size
-            && size > self.free()?
-        {
-            return Err(Failure::NoSpace);
+        None
+    }
+
+    /// Whether what is expected at `path` is there.
+    pub(crate) fn check(&self, path: &[u8], expected: Option<Expected>) -> Result<(), Failure> {
+        let Some(expected) = expected else {
+            return Ok(());
+        };
+        let itself = self.open(path, OFlags::PATH | OFlags::NOFOLLOW);
+        let is_there = match itself {
+            Ok(_) => true,
+            // Beneath a file there is nothing.
+            Err(Errno::NOENT | Errno::NOTDIR) => false,
+            Err(error) => return Err(failure(error)),
+        };
+        match expected {
+            Expected::Absent if is_there => Err(Failure::Exists),
+            Expected::Absent => Ok(()),
+            Expected::Present if is_there => Ok(()),
+            Expected::Version(expected) if is_there => match self.find(path) {
+                Ok(Found::File(_, stat)) if version(&stat) == expected => Ok(()),
+                _ => Err(Failure::Changed),
+            },
+            Expected::Present | Expected::Version(_) => Err(Failure::Changed),
         }
-        let (file, name) = self.nameless()?;
-        Ok(Upload {
-            home: self,
-            path: path.to_vec(),
-            file,
-            name,
-        })
     }
 
     /// A directory that is there, or `None` where it, or a directory above it, is missing.
-    fn parent(&self, path: &[u8]) -> Result<Option<OwnedFd>, Failure> {
+    pub(crate) fn parent(&self, path: &[u8]) -> Result<Option<OwnedFd>, Failure> {
         for end in prefixes(path) {
             match self.open(&path[..end], OFlags::PATH | OFlags::DIRECTORY) {
                 Ok(directory) if end == path.len() => return Ok(Some(directory)),
@@ -140,53 +154,14 @@ impl Home {
         Ok(None)
     }
 
-    /// What is in the way of a file that is to be put at `path`, of which `name` in `parent` is
-    /// the end: nothing, or something that may be replaced.
-    fn replaceable(
-        &self,
-        parent: BorrowedFd<'_>,
-        name: &[u8],
-        path: &[u8],
-    ) -> Result<Option<Stat>, Failure> {
-        let stat = match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => stat,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(error) => return Err(failure(error)),
-        };
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => Err(Failure::IsDirectory),
-            // The link itself would be replaced, which harms nobody. But whoever sends a file to
-            // one that leads out wants something that is not to be had, and is told so.
-            FileType::Symlink => match self.open(path, OFlags::PATH) {
-                Err(Errno::XDEV) => Err(Failure::OutsideHome),
-                _ => Ok(Some(stat)),
-            },
-            _ => Ok(Some(stat)),
-        }
-    }
-
-    /// A file in the home that nobody sees, and that is gone with this program; or one with a name
-    /// where the file system has none such.
-    fn nameless(&self) -> Result<(File, Option<CString>), Failure> {
-        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-        match openat(&self.root, c".", flags | OFlags::TMPFILE, NEW_FILE) {
-            Ok(file) => return Ok((file.into(), None)),
-            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT) => {}
-            Err(error) => return Err(failure(error)),
-        }
-        self.named().map(|(file, name)| (file, Some(name)))
-    }
-
-    fn named(&self) -> Result<(File, CString), Failure> {
-        let name = fresh_name();
-        let flags =
-            OFlags::WRONLY | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-        let file = openat(&self.root, &name, flags, NEW_FILE).map_err(failure)?;
-        Ok((file.into(), name))
-    }
-
     /// Makes a directory with its parents; whether it was not there.
-    pub(crate) fn make_directory(&self, path: &[u8]) -> Result<Answer, Failure> {
+    pub(crate) fn make_directory(
+        &self,
+        path: &[u8],
+        expected: Option<Expected>,
+    ) -> Result<Answer, Failure> {
+        let _lock = self.lock();
+        self.check(path, expected)?;
         match self.open(path, OFlags::PATH | OFlags::DIRECTORY) {
             Ok(_) => Ok(Answer::Replaced),
             Err(Errno::NOENT) => self.directories(path).map(|_| Answer::Created),
@@ -195,7 +170,7 @@ impl Home {
     }
 
     /// A directory, made with its parents where they are missing.
-    fn directories(&self, path: &[u8]) -> Result<OwnedFd, Failure> {
+    pub(crate) fn directories(&self, path: &[u8]) -> Result<OwnedFd, Failure> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let mut above = self.open(b"", flags).map_err(failure)?;
         for end in prefixes(path).filter(|end| *end > 0) {
@@ -217,7 +192,7 @@ impl Home {
     }
 
     /// Deletes a file, a link, or a directory with all in it.
-    pub(crate) fn remove(&self, path: &[u8]) -> Result<(), Failure> {
+    pub(crate) fn remove(&self, path: &[u8], expected: Option<Expected>) -> Result<(), Failure> {
         // The home itself goes with its desktop only.
         let (parent, name) = split(path).ok_or(Failure::NotPermitted)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
@@ -226,76 +201,22 @@ impl Home {
             error => failure(error),
         })?;
         let name = c_string(name)?;
+        let lock = self.lock();
+        self.check(path, expected)?;
         statat(&parent, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(failure)?;
+        match unlinkat(&parent, &name, AtFlags::empty()) {
+            // Its removal may take long, and a directory has no version that it could depend on.
+            Err(Errno::ISDIR) => drop(lock),
+            Ok(()) | Err(Errno::NOENT) => return Ok(()),
+            Err(error) => return Err(failure(error)),
+        }
         remove_tree(parent.as_fd(), &name, 0)
     }
 }
 
-impl Upload<'_> {
-    /// The next part.
-    pub(crate) fn write(&mut self, part: &[u8]) -> Result<(), Failure> {
-        self.file.write_all(part).map_err(from_io)
-    }
-
-    /// Puts the file where it belongs, in one step: whoever looks sees the old one or this one.
-    pub(crate) fn finish(mut self, modified: Option<Time>) -> Result<Answer, Failure> {
-        let (parent, name) = split(&self.path).ok_or(Failure::IsDirectory)?;
-        let parent = self.home.directories(parent)?;
-        let old = self.home.replaceable(parent.as_fd(), name, &self.path)?;
-        let mode = match &old {
-            Some(old) if FileType::from_raw_mode(old.st_mode) == FileType::RegularFile => {
-                Mode::from_raw_mode(old.st_mode & 0o777)
-            }
-            _ => NEW_FILE,
-        };
-        fchmod(&self.file, mode).map_err(failure)?;
-        if let Some(time) = modified {
-            set_modified(&self.file, time)?;
-        }
-        let name = c_string(name)?;
-        let root = self.home.root.as_fd();
-        if let Some(given) = &self.name {
-            renameat(root, given, &parent, &name).map_err(failure)?;
-            self.name = None;
-        } else {
-            match self.link(parent.as_fd(), &name) {
-                Ok(()) => {}
-                // A link replaces nothing, a new name does.
-                Err(Errno::EXIST) => {
-                    let fresh = fresh_name();
-                    self.link(root, &fresh).map_err(failure)?;
-                    if let Err(error) = renameat(root, &fresh, &parent, &name) {
-                        let _ = unlinkat(root, &fresh, AtFlags::empty());
-                        return Err(failure(error));
-                    }
-                }
-                Err(error) => return Err(failure(error)),
-            }
-        }
-        Ok(match old {
-            Some(_) => Answer::Replaced,
-            None => Answer::Created,
-        })
-    }
-
-    /// Gives a file without a name one, by the way that open(2) shows for who has no capabilities.
-    fn link(&self, directory: BorrowedFd<'_>, name: &CString) -> Result<(), Errno> {
-        let itself = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        linkat(
-            rustix::fs::CWD,
-            itself,
-            directory,
-            name,
-            AtFlags::SYMLINK_FOLLOW,
-        )
-    }
-}
-
-impl Drop for Upload<'_> {
+impl Drop for Lock<'_> {
     fn drop(&mut self) {
-        if let Some(name) = &self.name {
-            let _ = unlinkat(&self.home.root, name, AtFlags::empty());
-        }
+        let _ = flock(self.0, FlockOperation::Unlock);
     }
 }
 
@@ -488,20 +409,8 @@ pub(crate) fn version(stat: &Stat) -> Version {
     }
 }
 
-fn set_modified(file: &File, time: Time) -> Result<(), Failure> {
-    let time = Timespec {
-        tv_sec: time.seconds,
-        tv_nsec: time.nanoseconds.into(),
-    };
-    let times = Timestamps {
-        last_access: time,
-        last_modification: time,
-    };
-    futimens(file, &times).map_err(failure)
-}
-
 /// The directory and the name in it; `None` for the home itself.
-fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => Some((&path[..slash], &path[slash + 1..])),
         None if path.is_empty() => None,
@@ -518,22 +427,16 @@ fn prefixes(path: &[u8]) -> impl Iterator<Item = usize> {
         .chain([path.len()])
 }
 
-fn c_string(name: &[u8]) -> Result<CString, Failure> {
+pub(crate) fn c_string(name: &[u8]) -> Result<CString, Failure> {
     CString::new(name).map_err(|_| Failure::NotFound)
 }
 
-fn check_name(name: &[u8]) -> Result<(), Failure> {
+pub(crate) fn check_name(name: &[u8]) -> Result<(), Failure> {
     // `NAME_MAX` of every file system that Linux has; smaller limits are told at the end.
     if name.len() > 255 {
         return Err(Failure::NameTooLong);
     }
     Ok(())
-}
-
-/// A name that nobody has guessed.
-fn fresh_name() -> CString {
-    let random = RandomState::new().build_hasher().finish();
-    CString::new(format!(".cosage-upload-{random:016x}")).unwrap_or_default()
 }
 
 pub(crate) fn too_deep() -> io::Error {
@@ -567,35 +470,4 @@ pub(crate) fn failure(error: Errno) -> Failure {
 /// A path as the tar format's library takes it.
 pub(crate) fn as_path(path: &[u8]) -> &std::path::Path {
     std::path::Path::new(OsStr::from_bytes(path))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// File systems of other machines often have no files without a name.
-    #[test]
-    fn an_upload_with_a_name_is_put_in_place_or_goes_as_well() {
-        let directory = tempfile::tempdir().unwrap();
-        let home = Home::new(File::open(directory.path()).unwrap().into());
-        let upload = |text: &str| {
-            let (file, name) = home.named().unwrap();
-            let mut upload = Upload {
-                home: &home,
-                path: b"d/file".to_vec(),
-                file,
-                name: Some(name),
-            };
-            upload.write(text.as_bytes()).unwrap();
-            upload
-        };
-        drop(upload("given up"));
-        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
-        for (text, answer) in [("one", Answer::Created), ("two", Answer::Replaced)] {
-            assert_eq!(upload(text).finish(None), Ok(answer));
-            let file = directory.path().join("d/file");
-            assert_eq!(std::fs::read_to_string(file).unwrap(), text);
-        }
-        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
-    }
 }

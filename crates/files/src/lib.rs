@@ -16,6 +16,7 @@ mod disk_use;
 mod home;
 pub mod protocol;
 mod serve;
+mod upload;
 
 pub use self::home::Home;
 pub use self::serve::serve;

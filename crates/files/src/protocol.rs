@@ -7,6 +7,10 @@
 use std::cmp::Ordering;
 use std::io::{self, Read, Write};
 
+mod expected;
+
+pub use self::expected::Expected;
+
 /// The longest a frame may be, in bytes, its head not counted.
 pub const FRAME_MAX: usize = 256 * 1024;
 
@@ -59,11 +63,23 @@ pub enum Request {
         size: Option<u64>,
         /// What its time of modification shall be; `None` is now.
         modified: Option<Time>,
+        /// What has to be there when the file is put in place; `None` is whatever it is.
+        expected: Option<Expected>,
     },
     /// A directory with its parents: [`Answer::Created`], or [`Answer::Replaced`] where it is there.
-    MakeDirectory(Path),
+    MakeDirectory {
+        /// Where.
+        path: Path,
+        /// What has to be there.
+        expected: Option<Expected>,
+    },
     /// A file, a link, or a directory with all in it, is deleted: [`Answer::Done`].
-    Remove(Path),
+    Remove {
+        /// What.
+        path: Path,
+        /// What has to be there.
+        expected: Option<Expected>,
+    },
     /// How much of its disk the whole home takes: [`Answer::DiskUse`].
     Measure,
 }
@@ -181,6 +197,16 @@ pub enum Failure {
     /// A name is longer than the file system takes.
     #[error("the name is longer than the file system takes")]
     NameTooLong,
+    /// Nothing was [expected](Expected) there.
+    #[error(
+        "something with this name is there already; choose another name, or replace it without a condition"
+    )]
+    Exists,
+    /// Something else was [expected](Expected) there.
+    #[error(
+        "what is there is not what the condition names; fetch it again, then repeat the change"
+    )]
+    Changed,
     /// What the operating system said.
     #[error("the operating system refused: {0}")]
     System(String),
@@ -204,21 +230,22 @@ impl Request {
                 (b'L', body)
             }
             Self::Archive(path) => (b'A', path.clone()),
-            Self::MakeDirectory(path) => (b'M', path.clone()),
-            Self::Remove(path) => (b'D', path.clone()),
+            Self::MakeDirectory { path, expected } => (b'M', change(path, *expected)),
+            Self::Remove { path, expected } => (b'D', change(path, *expected)),
             Self::Write {
                 path,
                 size,
                 modified,
+                expected,
             } => {
-                let mut body = Vec::with_capacity(path.len() + 22);
+                let mut body = Vec::new();
                 put_option(&mut body, size.is_some(), &size.unwrap_or(0).to_be_bytes());
                 put_option(
                     &mut body,
                     modified.is_some(),
                     &modified.unwrap_or_default().to_bytes(),
                 );
-                body.extend_from_slice(path);
+                body.extend(change(path, *expected));
                 (b'W', body)
             }
         };
@@ -249,15 +276,25 @@ impl Request {
                 }
             }
             b'A' => Self::Archive(body.to_vec()),
-            b'M' => Self::MakeDirectory(body.to_vec()),
-            b'D' => Self::Remove(body.to_vec()),
+            b'M' => {
+                let (expected, path) = Expected::take(body)?;
+                let path = path.to_vec();
+                Self::MakeDirectory { path, expected }
+            }
+            b'D' => {
+                let (expected, path) = Expected::take(body)?;
+                let path = path.to_vec();
+                Self::Remove { path, expected }
+            }
             b'W' => {
                 let (size, rest) = take_option::<8>(body)?;
-                let (modified, path) = take_option::<12>(rest)?;
+                let (modified, rest) = take_option::<12>(rest)?;
+                let (expected, path) = Expected::take(rest)?;
                 Self::Write {
                     path: path.to_vec(),
                     size: size.map(u64::from_be_bytes),
                     modified: modified.map(Time::from_bytes),
+                    expected,
                 }
             }
             _ => return None,
@@ -434,6 +471,8 @@ impl Failure {
             Self::NotFile => vec![6],
             Self::NoSpace => vec![7],
             Self::NameTooLong => vec![8],
+            Self::Exists => vec![9],
+            Self::Changed => vec![10],
             Self::System(text) => [&[0], text.as_bytes()].concat(),
         }
     }
@@ -450,6 +489,8 @@ impl Failure {
             6 => Self::NotFile,
             7 => Self::NoSpace,
             8 => Self::NameTooLong,
+            9 => Self::Exists,
+            10 => Self::Changed,
             _ => return None,
         })
     }
@@ -490,6 +531,14 @@ pub fn read_frame(input: &mut impl Read, body: &mut Vec<u8>) -> io::Result<Optio
     Ok(Some(kind))
 }
 
+/// The body of a request that changes what is at a path, as far as all of them have it.
+fn change(path: &[u8], expected: Option<Expected>) -> Vec<u8> {
+    let mut body = Vec::new();
+    Expected::put(expected, &mut body);
+    body.extend_from_slice(path);
+    body
+}
+
 fn put_option(body: &mut Vec<u8>, there: bool, value: &[u8]) {
     body.push(u8::from(there));
     body.extend_from_slice(value);
@@ -523,6 +572,16 @@ mod tests {
         (any::<bool>(), names).prop_map(|(is_directory, name)| Mark { is_directory, name })
     }
 
+    fn expectations() -> impl Strategy<Value = Option<Expected>> {
+        let versions = (any::<u64>(), times())
+            .prop_map(|(inode, changed)| Expected::Version(Version { inode, changed }));
+        prop::option::of(prop_oneof![
+            Just(Expected::Absent),
+            Just(Expected::Present),
+            versions
+        ])
+    }
+
     fn requests() -> impl Strategy<Value = Request> {
         prop_oneof![
             Just(Request::Ping),
@@ -532,15 +591,22 @@ mod tests {
             (prop::option::of(marks()), any::<u32>())
                 .prop_map(|(after, limit)| Request::List { after, limit }),
             paths().prop_map(Request::Archive),
-            paths().prop_map(Request::MakeDirectory),
-            paths().prop_map(Request::Remove),
-            (paths(), any::<Option<u64>>(), prop::option::of(times())).prop_map(
-                |(path, size, modified)| Request::Write {
+            (paths(), expectations())
+                .prop_map(|(path, expected)| Request::MakeDirectory { path, expected }),
+            (paths(), expectations())
+                .prop_map(|(path, expected)| Request::Remove { path, expected }),
+            (
+                paths(),
+                any::<Option<u64>>(),
+                prop::option::of(times()),
+                expectations()
+            )
+                .prop_map(|(path, size, modified, expected)| Request::Write {
                     path,
                     size,
-                    modified
-                }
-            ),
+                    modified,
+                    expected
+                }),
         ]
     }
 
@@ -554,6 +620,8 @@ mod tests {
             Just(Failure::NotFile),
             Just(Failure::NoSpace),
             Just(Failure::NameTooLong),
+            Just(Failure::Exists),
+            Just(Failure::Changed),
             ".*".prop_map(Failure::System),
         ]
     }

@@ -55,6 +55,7 @@ pub fn serve(home: &Home, input: impl Read, mut output: impl Write) -> io::Resul
                 path,
                 size,
                 modified,
+                expected,
             } => {
                 let mut upload = match home.upload(&path, size) {
                     Ok(upload) => upload,
@@ -73,22 +74,22 @@ pub fn serve(home: &Home, input: impl Read, mut output: impl Write) -> io::Resul
                                 return refuse_rest(input, output, Answer::Failed(failure));
                             }
                         }
-                        Some(END) => break upload.finish(modified),
+                        Some(END) => break upload.finish(modified, expected),
                         Some(_) | None => return Err(io::ErrorKind::UnexpectedEof.into()),
                     }
                 };
                 outcome.unwrap_or_else(Answer::Failed).write(&mut output)?;
             }
-            Request::MakeDirectory(path) => home
-                .make_directory(&path)
+            Request::MakeDirectory { path, expected } => home
+                .make_directory(&path, expected)
                 .unwrap_or_else(Answer::Failed)
                 .write(&mut output)?,
             Request::Measure => home
                 .disk_use()
                 .map_or_else(Answer::Failed, Answer::DiskUse)
                 .write(&mut output)?,
-            Request::Remove(path) => home
-                .remove(&path)
+            Request::Remove { path, expected } => home
+                .remove(&path, expected)
                 .map_or_else(Answer::Failed, |()| Answer::Done)
                 .write(&mut output)?,
         }

@@ -15,7 +15,8 @@ use std::thread::{self, JoinHandle};
 
 use files::Home;
 use files::protocol::{
-    Answer, DATA, END, Entry, Failure, HELLO, Mark, Request, read_frame, write_frame,
+    Answer, DATA, END, Entry, Expected, Failure, HELLO, Mark, Request, Version, read_frame,
+    write_frame,
 };
 use tempfile::TempDir;
 
@@ -51,10 +52,15 @@ impl Conversation {
     }
 
     fn put(&mut self, path: &str, text: &[u8]) -> Answer {
+        self.put_where(path, text, None)
+    }
+
+    fn put_where(&mut self, path: &str, text: &[u8], expected: Option<Expected>) -> Answer {
         let request = Request::Write {
             path: path.into(),
             size: None,
             modified: None,
+            expected,
         };
         match self.ask(&request) {
             Answer::Ready => {
@@ -113,7 +119,10 @@ impl Conversation {
 }
 
 fn remove(path: &str) -> Request {
-    Request::Remove(path.into())
+    Request::Remove {
+        path: path.into(),
+        expected: None,
+    }
 }
 
 /// A home, and beside it what nobody may reach from there.
@@ -169,7 +178,10 @@ fn nothing_outside_is_reached_while_a_directory_is_swapped_for_a_link() {
                 assert_ne!(conversation.read(0, size), b"secret");
             }
             conversation.ask(&remove("d/secret"));
-            conversation.ask(&Request::MakeDirectory(b"d/e/f".to_vec()));
+            conversation.ask(&Request::MakeDirectory {
+                path: b"d/e/f".to_vec(),
+                expected: None,
+            });
             conversation.ask(&remove("d/e"));
         }
         conversation.end().unwrap();
@@ -301,6 +313,115 @@ fn whoever_looks_sees_the_old_file_or_all_of_the_new_one() {
     assert_eq!(fs::read_dir(&home).unwrap().count(), 1);
 }
 
+/// The version of the file at a path, as a conversation sees it.
+fn version(conversation: &mut Conversation, path: &str) -> Version {
+    let opened = conversation.ask(&Request::Open(path.into()));
+    let Answer::File { version, .. } = opened else {
+        unreachable!("{path}: {opened:?}");
+    };
+    version
+}
+
+#[test]
+fn a_change_is_made_only_where_what_it_expects_is_there() {
+    let (_scene, home, _) = scene();
+    let mut conversation = Conversation::begin(&home);
+    let changed = Answer::Failed(Failure::Changed);
+    let exists = Answer::Failed(Failure::Exists);
+    let other = Expected::Version(Version::default());
+    for expected in [Expected::Present, other] {
+        let answer = conversation.put_where("d/file", b"new", Some(expected));
+        assert_eq!(answer, changed);
+    }
+    assert_eq!(
+        fs::read_dir(&home).unwrap().count(),
+        0,
+        "no directory either"
+    );
+    let absent = Some(Expected::Absent);
+    let answer = conversation.put_where("file", b"one", absent);
+    assert_eq!(answer, Answer::Created);
+    assert_eq!(conversation.put_where("file", b"two", absent), exists);
+    symlink("nowhere", home.join("link")).unwrap();
+    assert_eq!(conversation.put_where("link", b"two", absent), exists);
+
+    let one = Some(Expected::Version(version(&mut conversation, "file")));
+    let answer = conversation.put_where("file", b"two", one);
+    assert_eq!(answer, Answer::Replaced);
+    assert_eq!(conversation.put_where("file", b"three", one), changed);
+    let remove = |expected| Request::Remove {
+        path: b"file".to_vec(),
+        expected,
+    };
+    assert_eq!(conversation.ask(&remove(one)), changed);
+    // What an application writes in place is another version as well.
+    let two = Some(Expected::Version(version(&mut conversation, "file")));
+    fs::write(home.join("file"), "its own").unwrap();
+    assert_eq!(conversation.ask(&remove(two)), changed);
+    assert_eq!(fs::read(home.join("file")).unwrap(), b"its own");
+    let now = Some(Expected::Version(version(&mut conversation, "file")));
+    assert_eq!(conversation.ask(&remove(now)), Answer::Done);
+    assert_eq!(conversation.ask(&remove(Some(Expected::Present))), changed);
+
+    let make = |expected| Request::MakeDirectory {
+        path: b"a/b".to_vec(),
+        expected,
+    };
+    assert_eq!(conversation.ask(&make(absent)), Answer::Created);
+    assert_eq!(conversation.ask(&make(absent)), exists);
+    assert_eq!(
+        conversation.ask(&make(Some(Expected::Present))),
+        Answer::Replaced
+    );
+    assert_eq!(conversation.ask(&make(Some(other))), changed);
+    conversation.end().unwrap();
+}
+
+/// Several programs have one home, as transfers go on side by side.
+#[test]
+fn of_changes_that_expect_the_same_at_once_one_is_made() {
+    let (_scene, home, _) = scene();
+    fs::write(home.join("count"), "0").unwrap();
+    let made: usize = thread::scope(|scope| {
+        let writers: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut conversation = Conversation::begin(&home);
+                    let mut made = 0;
+                    while made < 100 {
+                        let path = Request::Open(b"count".to_vec());
+                        let Answer::File { size, version, .. } = conversation.ask(&path) else {
+                            unreachable!("the file is gone");
+                        };
+                        let text = String::from_utf8(conversation.read(0, size)).unwrap();
+                        let next = (text.parse::<usize>().unwrap() + 1).to_string();
+                        let expected = Some(Expected::Version(version));
+                        let answer = conversation.put_where("count", next.as_bytes(), expected);
+                        made += usize::from(answer == Answer::Replaced);
+                    }
+                    made
+                })
+            })
+            .collect();
+        writers.into_iter().map(|it| it.join().unwrap()).sum()
+    });
+    let counted = fs::read_to_string(home.join("count")).unwrap();
+    assert_eq!(counted, made.to_string());
+}
+
+#[test]
+fn no_two_versions_of_a_path_are_the_same() {
+    let (_scene, home, _) = scene();
+    let mut conversation = Conversation::begin(&home);
+    let mut seen = Vec::new();
+    for _ in 0..100 {
+        conversation.put("file", b"text");
+        let version = version(&mut conversation, "file");
+        assert!(!seen.contains(&version), "{version:?}");
+        seen.push(version);
+    }
+}
+
 #[test]
 fn what_nobody_asks_ends_it_and_what_has_begun_is_given_up() {
     let (_scene, home, _) = scene();
@@ -318,6 +439,7 @@ fn what_nobody_asks_ends_it_and_what_has_begun_is_given_up() {
         path: b"d/file".to_vec(),
         size: Some(3),
         modified: None,
+        expected: None,
     };
     assert_eq!(conversation.ask(&request), Answer::Ready);
     write_frame(&mut conversation.stream, DATA, b"new").unwrap();

@@ -33,7 +33,7 @@ export interface Desktop {
   /** Why it lives until then, in the service's words. */
   because: string;
   /** Control is taken from its viewers, but from the client of that name; absent while it is not. */
-  takeover?: { except?: string };
+  takeover?: Takeover;
   progress?: Progress;
   /** Why what ran of it last ended; absent while it runs, and where that is not known any more. */
   ended?: Ended;
@@ -41,6 +41,14 @@ export interface Desktop {
   failure_logs?: string;
   /** Time of its last picture. */
   picture?: string;
+}
+
+/** That control is taken from a desktop's viewers. */
+export interface Takeover {
+  /** The name of the client that keeps it. */
+  except?: string;
+  /** The share by which that client comes; absent where it comes by the desktop's own address. */
+  share?: string;
 }
 
 export type Role = "control" | "view";

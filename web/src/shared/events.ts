@@ -12,6 +12,7 @@ export type EventType =
   | "stopping"
   | "gone"
   | "failed"
+  | "takeover"
   | "picture";
 
 const types: EventType[] = [
@@ -24,6 +25,7 @@ const types: EventType[] = [
   "stopping",
   "gone",
   "failed",
+  "takeover",
   "picture",
 ];
 

@@ -23,12 +23,15 @@ addEventListener("resize", look);
 /** A connection to a desktop's stream `display`: lines of text in binary messages, of which the newest connection's last one counts. */
 export class DisplayScale {
   readonly #scale: ReadonlySignal<number>;
+  readonly #onEnded: () => void;
   #socket: WebSocket | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #attempt = 0;
 
-  constructor(scale: ReadonlySignal<number>) {
+  /** `onEnded` is called when the service ends the connection, perhaps because this page lost control. */
+  constructor(scale: ReadonlySignal<number>, onEnded: () => void) {
     this.#scale = scale;
+    this.#onEnded = onEnded;
   }
 
   /** Connects, and again when the connection ends. */
@@ -57,6 +60,7 @@ export class DisplayScale {
       stopTelling?.();
       if (this.#socket !== socket) return;
       this.#timer = setTimeout(() => this.#open(address), delayBefore(this.#attempt++, RETRY));
+      this.#onEnded();
     });
   }
 }

@@ -18,6 +18,7 @@ import {
   giveControlBack,
   share,
   shares,
+  sparesThisPage,
   takeControl,
   withdraw,
   type Connection,
@@ -99,14 +100,14 @@ export function SharePanel({ viewer }: { viewer: Viewer }) {
           <button type="button" class="button" onClick={() => after(takeover ? giveControlBack(uid) : takeControl(uid))}>
             {t(takeover ? "viewer.share.give" : "viewer.share.take")}
           </button>
-          {takeover && takeover.except !== client && (
+          {takeover && !sparesThisPage(takeover) && (
             <button type="button" class="button" onClick={() => after(takeControl(uid))}>
               {t("viewer.share.take")}
             </button>
           )}
         </div>
         <p class={takeover ? "" : "hint"} role="status">
-          {t(!takeover ? "viewer.share.take.note" : takeover.except === client ? "viewer.share.taken.here" : "viewer.share.taken")}
+          {t(!takeover ? "viewer.share.take.note" : sparesThisPage(takeover) ? "viewer.share.taken.here" : "viewer.share.taken")}
         </p>
       </section>
     </>

@@ -1,5 +1,5 @@
 // The calls on who may do what at a desktop.
-import { call, newUid, of, read, type ClipboardDirection, type Role } from "../shared/api.ts";
+import { call, newUid, of, read, type ClipboardDirection, type Role, type Takeover } from "../shared/api.ts";
 import { address } from "../shared/base.ts";
 import { kept } from "../shared/storage.ts";
 
@@ -62,6 +62,9 @@ export const connections = (uid: string): Promise<Connection[]> => read(`${of(ui
 export async function changeConnection(uid: string, id: number, role: Role): Promise<void> {
   await call("PATCH", `${of(uid)}/viewers/${id}`, { role });
 }
+
+/** Whether this page keeps control, to which only desktops' own addresses give the calls. */
+export const sparesThisPage = ({ except, share }: Takeover): boolean => except === client && share === undefined;
 
 /** Takes control from all viewers but this page, those who connect later included. */
 export async function takeControl(uid: string): Promise<void> {

@@ -28,7 +28,7 @@ import { PASTE_MAX } from "./paste.ts";
 import type { Query, ResizeMode } from "./query.ts";
 import { Screen, type Look } from "./screen.ts";
 import { readSettings, type Settings } from "./settings.ts";
-import { client } from "./sharing.ts";
+import { client, sparesThisPage } from "./sharing.ts";
 import { Sound, type SoundState } from "./sound.ts";
 
 /** In these the service tells what happens; a connected viewer has its socket, and browsers have few connections for a host. */
@@ -305,7 +305,7 @@ export class Viewer {
     this.desktop.value = desktop;
     const { takeover } = desktop;
     this.rights.value =
-      takeover === undefined || takeover.except === client ? { role: "control", clipboard: "both" } : { role: "view", clipboard: "out" };
+      takeover === undefined || sparesThisPage(takeover) ? { role: "control", clipboard: "both" } : { role: "view", clipboard: "out" };
   }
 
   async #lookUp(): Promise<void> {
@@ -359,7 +359,7 @@ export class Viewer {
 
   /** Tells the desktop its scale while this page asks for its size. */
   #tellScale(): void {
-    const display = new DisplayScale(this.#scale);
+    const display = new DisplayScale(this.#scale, () => void this.refresh());
     // A smaller window may have fewer pixels than the desktop can.
     addEventListener("resize", () => (this.#isRefused.value = false));
     const stream = computed(() => {

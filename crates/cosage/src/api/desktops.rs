@@ -18,6 +18,7 @@ use super::error::{ApiError, ErrorBody};
 use super::params::{Name, Params, UidParam, UidPath};
 use crate::catalog::Catalog;
 use crate::desktop::Uid;
+use crate::desktop::access::Takeover;
 use crate::desktop::lease::EndReason;
 use crate::desktop::lifecycle::StopMode;
 use crate::desktop::manager::Ignored;
@@ -152,6 +153,9 @@ pub(super) struct TakeoverBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "d2b1c0de")]
     except: Option<String>,
+    /// The share by which that client comes; absent where it comes by the desktop's own address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    share: Option<String>,
 }
 
 /// Everything there is to know about a desktop.
@@ -380,8 +384,12 @@ pub(super) fn describe<'a>(app: &App, catalog: &'a Catalog, view: &'a View) -> D
         url: view.ready_key().map(|key| app.stream_url(key)),
         until: view.until.map(|(at, _)| at),
         because: because(view),
-        takeover: app.manager.takeover_of(view).map(|takeover| TakeoverBody {
-            except: takeover.except.map(|client| client.as_str().to_owned()),
+        takeover: app.manager.takeover_of(view).map(|Takeover { except }| {
+            let (except, share) = except.map(|spared| (spared.client, spared.share)).unzip();
+            TakeoverBody {
+                except: except.map(|client| client.as_str().to_owned()),
+                share: share.flatten(),
+            }
         }),
         picture: view.picture,
         ended: view.ended.and_then(end_word),

@@ -171,6 +171,8 @@ impl From<HomeError> for ApiError {
                 Failure::NotFile => (StatusCode::CONFLICT, "not_a_file"),
                 Failure::NoSpace => (StatusCode::INSUFFICIENT_STORAGE, "no_space"),
                 Failure::NameTooLong => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_path"),
+                Failure::Exists => (StatusCode::PRECONDITION_FAILED, "file_exists"),
+                Failure::Changed => (StatusCode::PRECONDITION_FAILED, "file_changed"),
                 Failure::System(_) => (StatusCode::BAD_GATEWAY, "files_failed"),
             },
         };

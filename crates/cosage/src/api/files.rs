@@ -18,14 +18,16 @@ use utoipa::openapi::{HttpMethod, OpenApi, PathItem, RefOr};
 use utoipa::{IntoParams, ToSchema};
 
 pub(super) use self::body::DirectoryBody;
-use self::conditions::{Validators, Wanted};
+use self::conditions::{Change, There, Validators, Wanted, expected, is_conditional};
 use self::location::Location;
 use super::App;
 use super::description::Bytes;
 use super::error::{ApiError, ErrorBody};
 use super::params::{Params, UidParam};
 use crate::desktop::Uid;
-use crate::engine::home::{Content, FileContent, HomePath, Mark, Time, Upload, Written};
+use crate::engine::home::{
+    Content, Failure, FileContent, HomeAccess, HomeError, HomePath, Mark, Time, Upload, Written,
+};
 use crate::segment::encode;
 
 /// The routes of a home without a path in it.
@@ -227,7 +229,8 @@ async fn send_file(
 /// Put a file, or make a directory.
 ///
 /// Directories above it are made. Whoever looks sees the old file or all of the new one; an upload
-/// that ends early changes nothing.
+/// that ends early changes nothing. `If-None-Match: *` puts only what is new, `If-Match` with the `ETag` of a file replaces
+/// only that version; both are looked at in the moment in which the file is put in place.
 #[utoipa::path(put, path = "/api/vm/{uid}/files/{*path}", tag = "files",
     params(
         UidParam,
@@ -243,6 +246,7 @@ async fn send_file(
         (status = 404, description = "No such desktop", body = ErrorBody),
         (status = 408, description = "The body stood still", body = ErrorBody),
         (status = 409, description = "The desktop has no home, or a directory or a file is in the way", body = ErrorBody),
+        (status = 412, description = "What is there is not what If-Match, If-None-Match or If-Unmodified-Since ask for", body = ErrorBody),
         (status = 413, description = "Larger than COSAGE_UPLOAD_MAX", body = ErrorBody),
         (status = 422, description = "Not a uid, not a path, or not a query", body = ErrorBody),
         (status = 503, description = "The engine does not answer, or too many transfers are going on", body = ErrorBody),
@@ -255,24 +259,14 @@ pub(super) async fn write(
     request: Request,
 ) -> Result<StatusCode, ApiError> {
     if query.directory {
-        let home = app.manager.home(&uid).await?;
+        let home = home_for(Change::Directory, &app, &uid, &path, request.headers()).await?;
         return Ok(status_of(home.make_directory(&path).await?));
     }
-    let size = content_length(request.headers());
-    let is_part = request.headers().contains_key(header::CONTENT_RANGE);
+    let (head, body) = request.into_parts();
     // A client that waits for leave to send has sent nothing.
-    let is_sending = !request.headers().contains_key(header::EXPECT);
-    let mut body = request.into_body().into_data_stream();
-    let written = if is_part {
-        // A file would be replaced by a part of it (RFC 9110, 14.5).
-        Err(ApiError::new(
-            StatusCode::BAD_REQUEST,
-            "partial_upload",
-            "a file is put as a whole; send all of it, without Content-Range",
-        ))
-    } else {
-        receive(&app, &uid, &path, size, query.modified, &mut body).await
-    };
+    let is_sending = !head.headers.contains_key(header::EXPECT);
+    let mut body = body.into_data_stream();
+    let written = receive(&app, &uid, &path, query.modified, &head.headers, &mut body).await;
     if written.is_err() && is_sending {
         read_out(body).await;
     }
@@ -283,10 +277,19 @@ async fn receive(
     app: &App,
     uid: &Uid,
     path: &HomePath,
-    size: Option<u64>,
     modified: Option<Timestamp>,
+    request: &HeaderMap,
     body: &mut BodyDataStream,
 ) -> Result<StatusCode, ApiError> {
+    if request.contains_key(header::CONTENT_RANGE) {
+        // A file would be replaced by a part of it (RFC 9110, 14.5).
+        return Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "partial_upload",
+            "a file is put as a whole; send all of it, without Content-Range",
+        ));
+    }
+    let size = content_length(request);
     if size.is_some_and(|size| size > app.upload_max) {
         return Err(too_large(app.upload_max));
     }
@@ -295,10 +298,39 @@ async fn receive(
         // Before 1970 they count backwards.
         nanoseconds: u32::try_from(modified.subsec_nanosecond()).unwrap_or_default(),
     });
-    let home = app.manager.home(uid).await?;
+    let home = home_for(Change::File, app, uid, path, request).await?;
     let mut upload = home.write(path, size, modified).await?;
     send(&mut upload, body, app.upload_max).await?;
     Ok(status_of(upload.finish().await?))
+}
+
+/// The home for a change at `path`, which is made only where the request's conditions are met.
+async fn home_for(
+    change: Change,
+    app: &App,
+    uid: &Uid,
+    path: &HomePath,
+    request: &HeaderMap,
+) -> Result<HomeAccess, ApiError> {
+    let home = app.manager.home(uid).await?;
+    if !is_conditional(request) {
+        return Ok(home);
+    }
+    let there = match home.open(path).await {
+        Ok(content) => {
+            let there = match &content {
+                Content::File(file) => There::File(Validators::new(file.version, file.modified)),
+                Content::Directory(_) => There::Directory,
+            };
+            content.close();
+            there
+        }
+        Err(HomeError::Files(Failure::NotFound)) => There::Nothing,
+        Err(HomeError::Files(Failure::NotFile)) => There::Other,
+        Err(error) => return Err(error.into()),
+    };
+    let expected = expected(change, request, &there).map_err(HomeError::Files)?;
+    Ok(app.manager.home(uid).await?.expecting(expected))
 }
 
 /// Takes for a while what is left of a body that is refused: a connection that is closed while its
@@ -309,6 +341,8 @@ async fn read_out(mut body: BodyDataStream) {
 }
 
 /// Delete a file, or a directory with all in it.
+///
+/// `If-Match` with the `ETag` of a file deletes only that version.
 #[utoipa::path(delete, path = "/api/vm/{uid}/files/{*path}", tag = "files",
     params(
         UidParam,
@@ -319,14 +353,16 @@ async fn read_out(mut body: BodyDataStream) {
         (status = 403, description = "A link leads out of the home, or the owner of the home has no right to it", body = ErrorBody),
         (status = 404, description = "No such desktop, or no such file", body = ErrorBody),
         (status = 409, description = "The desktop has no home", body = ErrorBody),
+        (status = 412, description = "What is there is not what If-Match, If-None-Match or If-Unmodified-Since ask for", body = ErrorBody),
         (status = 422, description = "Not a uid, or not a path", body = ErrorBody),
         (status = 503, description = "The engine does not answer, or too many transfers are going on", body = ErrorBody),
     ))]
 pub(super) async fn remove(
     State(app): State<App>,
     Location(uid, path): Location,
+    headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
-    let home = app.manager.home(&uid).await?;
+    let home = home_for(Change::Removal, &app, &uid, &path, &headers).await?;
     home.remove(&path).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -8,8 +8,9 @@
 //! the names below it never leave the machine (RFC 6761, 6.3). `host.docker.internal` cannot be registered. An operator
 //! adds all other names. Programs may send no `Host` with HTTP/1.0; browsers always send one.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::{Request, State};
 use axum::http::uri::PathAndQuery;
@@ -23,11 +24,19 @@ use super::error::ApiError;
 /// The host's name inside containers, which is also in `CALLBACK_URL`.
 const DOCKER_HOST: &str = "host.docker.internal";
 
+/// How many refused hosts are remembered, so that each has one line in the log. Requests for more of them have none: whoever
+/// makes names up cannot fill the log.
+const REFUSED_MAX: usize = 64;
+
+/// The longest name of a host that is remembered, in bytes (RFC 1035, 3.1).
+const NAME_MAX: usize = 255;
+
 /// The hosts that an operator adds: `COSAGE_ALLOWED_HOSTS` and the hosts of `COSAGE_ALLOWED_ORIGINS`.
 #[derive(Clone, Debug, Default)]
 pub struct AllowedHosts {
     any: bool,
     names: Arc<[String]>,
+    refused: Arc<Mutex<HashSet<String>>>,
 }
 
 impl AllowedHosts {
@@ -49,6 +58,7 @@ impl AllowedHosts {
         Self {
             any,
             names: names.into(),
+            refused: Arc::default(),
         }
     }
 
@@ -63,6 +73,14 @@ impl AllowedHosts {
                 .any(|name| name.eq_ignore_ascii_case(host))
     }
 
+    /// Whether a host is refused for the first time, as far as that is remembered.
+    fn is_first(&self, host: &str) -> bool {
+        // Each change of it is sound.
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_room = refused.len() < REFUSED_MAX && host.len() <= NAME_MAX;
+        has_room && refused.insert(host.to_ascii_lowercase())
+    }
+
     fn check(&self, version: Version, headers: &HeaderMap) -> Result<(), ApiError> {
         let mut hosts = headers.get_all(header::HOST).iter();
         let host = match (hosts.next(), hosts.next()) {
@@ -72,14 +90,22 @@ impl AllowedHosts {
         };
         match host {
             Some(host) if self.include(host) => Ok(()),
-            Some(host) => Err(ApiError::new(
-                StatusCode::MISDIRECTED_REQUEST,
-                "unknown_host",
-                format!(
-                    "the service does not answer for the host '{host}'; add it to COSAGE_ALLOWED_HOSTS if it is the \
-                     service's own, and have a proxy pass on the browser's Host header"
-                ),
-            )),
+            Some(host) => {
+                if self.is_first(host) {
+                    tracing::warn!(
+                        host,
+                        "requests for an unknown host are refused; if it is the service's own, add it to COSAGE_ALLOWED_HOSTS"
+                    );
+                }
+                Err(ApiError::new(
+                    StatusCode::MISDIRECTED_REQUEST,
+                    "unknown_host",
+                    format!(
+                        "the service does not answer for the host '{host}'; add it to COSAGE_ALLOWED_HOSTS if it is the \
+                         service's own, and have a proxy pass on the browser's Host header"
+                    ),
+                ))
+            }
             // RFC 9112, 3.2.
             None => Err(ApiError::new(
                 StatusCode::BAD_REQUEST,
@@ -217,6 +243,17 @@ mod tests {
             let refused = status(&hosts, Version::HTTP_11, &[unknown]);
             assert_eq!(refused, Some(StatusCode::MISDIRECTED_REQUEST), "{unknown}");
         }
+    }
+
+    #[test]
+    fn each_refused_host_is_told_once_and_not_without_end() {
+        let hosts = AllowedHosts::default();
+        assert!(hosts.is_first("wall.example.org"));
+        // Of all clones, which are those of one service.
+        assert!(!hosts.clone().is_first("Wall.example.org"));
+        assert!(!hosts.is_first(&"a".repeat(NAME_MAX + 1)));
+        let told = (0..1000).filter(|number| hosts.is_first(&format!("host-{number}")));
+        assert_eq!(told.count(), REFUSED_MAX - 1);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::body::JsonObject;
 use super::error::{ApiError, ErrorBody};
 use super::params::{Part, UidParam, UidPath};
 use super::shares::{ChangeRequest, ClipboardWord, RoleWord};
-use crate::desktop::access::{ClientNameError, Takeover, Viewer};
+use crate::desktop::access::{ClientNameError, Spared, Takeover, Viewer};
 
 /// One connection.
 #[derive(Debug, Serialize, ToSchema)]
@@ -48,15 +48,14 @@ pub(super) struct ViewerBody {
 #[serde(deny_unknown_fields)]
 pub(super) struct EverybodyRequest {
     role: RoleWord,
-    /// With `view`, the name of the client that keeps what its address gives, as it has it in its stream's address:
-    /// `/stream/11446/vnc?client=d2b1c0de`.
     except: Option<String>,
+    share: Option<String>,
 }
 
-/// What cannot be derived: `except` goes with `view` only.
+/// What cannot be derived: `except` goes with `view` only, and `share` with `except`.
 impl PartialSchema for EverybodyRequest {
     fn schema() -> RefOr<Schema> {
-        let request = |role: &str, except: ObjectBuilder| {
+        let request = |role: &str, except: ObjectBuilder, share: ObjectBuilder| {
             let role = ObjectBuilder::new()
                 .schema_type(Type::String)
                 .enum_values(Some([role]));
@@ -64,20 +63,32 @@ impl PartialSchema for EverybodyRequest {
                 .property("role", role)
                 .required("role")
                 .property("except", except)
+                .property("share", share)
                 .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)))
         };
-        let except = ObjectBuilder::new()
-            .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
-            .pattern(Some("^[A-Za-z0-9_-]{1,64}$"))
+        let none = || ObjectBuilder::new().schema_type(Type::Null);
+        let client = |types: SchemaType| {
+            ObjectBuilder::new()
+                .schema_type(types)
+                .pattern(Some("^[A-Za-z0-9_-]{1,64}$"))
+                .description(Some(
+                    "The name of the client that keeps what its address gives, as it has it in its stream's address: \
+                     `/stream/11446/vnc?client=d2b1c0de`.",
+                ))
+        };
+        let share = ObjectBuilder::new()
+            .schema_type(Type::String)
             .description(Some(
-                "The name of the client that keeps what its address gives, as it has it in its stream's address: \
-                 `/stream/11446/vnc?client=d2b1c0de`.",
+                "The id of the share by which that client comes. Without it, the client comes by the desktop's own \
+                 address, and a guest of the same name is another client.",
             ));
-        let none = ObjectBuilder::new().schema_type(Type::Null);
+        let owner = client(SchemaType::from_iter([Type::String, Type::Null]));
+        let guest = request("view", client(Type::String.into()), share).required("except");
         OneOfBuilder::new()
             .description(Some("What all viewers may do."))
-            .item(request("view", except))
-            .item(request("control", none))
+            .item(request("view", owner, none()))
+            .item(guest.required("share"))
+            .item(request("control", none(), none()))
             .into()
     }
 }
@@ -102,15 +113,16 @@ pub(super) async fn list(
 /// Take control from all viewers at once, or give it back.
 ///
 /// With `view`, all viewers may only watch from this moment, those who connect later by any address included, also after a
-/// restart of the service. The client that `except` names keeps control. It holds until a call with `control` lifts it:
-/// then each viewer may do again what its address gives. `GET /api/vm/{uid}` shows it as `takeover`. Answers who is
-/// connected.
+/// restart of the service. The client that `except` names keeps control; a client of the same name that comes by another
+/// address does not. It holds until a call with `control` lifts it:
+/// then each viewer may do again what its address gives. `GET /api/vm/{uid}` shows it as `takeover`, and an event of
+/// that name tells it. Answers who is connected.
 #[utoipa::path(patch, path = "/api/vm/{uid}/viewers", tag = "sharing",
     params(UidParam),
     request_body = EverybodyRequest,
     responses(
         (status = 200, body = Vec<ViewerBody>),
-        (status = 404, description = "No such desktop", body = ErrorBody),
+        (status = 404, description = "No such desktop or share", body = ErrorBody),
         (status = 422, description = "Not a uid, a role or a client's name", body = ErrorBody),
         (status = 503, description = "The store failed; it is in force until the service restarts", body = ErrorBody),
     ))]
@@ -119,15 +131,24 @@ pub(super) async fn change_all(
     UidPath(uid): UidPath,
     JsonObject(request): JsonObject<EverybodyRequest>,
 ) -> Result<Json<Vec<ViewerBody>>, ApiError> {
-    let except = request.except.map(|name| name.parse()).transpose()?;
-    let takeover = match (request.role, except) {
-        (RoleWord::View, except) => Some(Takeover { except }),
-        (RoleWord::Control, None) => None,
-        (RoleWord::Control, Some(_)) => {
-            return Err(ApiError::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "invalid_except",
-                "except goes with the role 'view' only; leave it out to give control back",
+    let refuse =
+        |details| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_except", details);
+    let takeover = match (request.role, request.except, request.share) {
+        (RoleWord::View, Some(client), share) => {
+            let client = client.parse()?;
+            let except = Some(Spared { client, share });
+            Some(Takeover { except })
+        }
+        (RoleWord::View, None, None) => Some(Takeover::default()),
+        (RoleWord::Control, None, None) => None,
+        (RoleWord::View, None, Some(_)) => {
+            return Err(refuse(
+                "share says by which share the client in 'except' comes; name that client as well",
+            ));
+        }
+        (RoleWord::Control, ..) => {
+            return Err(refuse(
+                "except and share go with the role 'view' only; leave them out to give control back",
             ));
         }
     };

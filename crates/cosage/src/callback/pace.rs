@@ -4,14 +4,30 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 /// Spreads calls over time: a number of them at once, and then one every interval (the generic cell rate algorithm).
 pub(super) struct Pace {
     interval: Duration,
     /// How far calls may be ahead of one every interval.
     ahead: Duration,
+    schedule: Mutex<Schedule>,
+}
+
+#[derive(Default)]
+struct Schedule {
     /// When the next call would be due if all came one every interval.
-    due: Mutex<Option<Instant>>,
+    due: Option<Instant>,
+    /// The end of the pause that the destination asked for.
+    held_until: Option<Instant>,
+}
+
+/// Why there is no turn now.
+struct NotYet {
+    /// When there is one, unless the destination asks for a pause meanwhile.
+    at: Instant,
+    /// Whether the destination asked for this pause.
+    is_held: bool,
 }
 
 impl Pace {
@@ -20,7 +36,7 @@ impl Pace {
         Self {
             interval,
             ahead: interval * at_once.saturating_sub(1),
-            due: Mutex::default(),
+            schedule: Mutex::default(),
         }
     }
 
@@ -29,37 +45,47 @@ impl Pace {
         Self::new(Duration::ZERO, 1)
     }
 
-    /// Waits until one more call may be made.
-    pub(super) async fn turn(&self) {
-        // A destination may ask for a pause meanwhile.
-        while let Err(at) = self.take() {
-            sleep_until(at).await;
+    /// Waits until one more call may be made; whether it may. It may not when `ending` is cancelled during a pause that the
+    /// destination asked for.
+    pub(super) async fn turn(&self, ending: &CancellationToken) -> bool {
+        // The destination may ask for a pause meanwhile.
+        while let Err(NotYet { at, is_held }) = self.take() {
+            tokio::select! {
+                () = sleep_until(at) => {}
+                () = ending.cancelled(), if is_held => return false,
+            }
         }
+        true
     }
 
     /// Lets no call through for so long from now on.
     pub(super) fn hold(&self, pause: Duration) {
-        let until = Instant::now() + pause + self.ahead;
-        self.change(|due| *due = Some(due.map_or(until, |due| due.max(until))));
+        let until = Instant::now() + pause;
+        let due = until + self.ahead;
+        self.change(|schedule| {
+            schedule.due = schedule.due.max(Some(due));
+            schedule.held_until = schedule.held_until.max(Some(until));
+        });
     }
 
     /// Takes a turn, or says when there is one.
-    fn take(&self) -> Result<(), Instant> {
+    fn take(&self) -> Result<(), NotYet> {
         let now = Instant::now();
-        self.change(|due| {
-            let next = due.map_or(now, |due| due.max(now));
+        self.change(|schedule| {
+            let next = schedule.due.map_or(now, |due| due.max(now));
             let at = next.checked_sub(self.ahead).unwrap_or(now);
             if at > now {
-                return Err(at);
+                let is_held = schedule.held_until > Some(now);
+                return Err(NotYet { at, is_held });
             }
-            *due = Some(next + self.interval);
+            schedule.due = Some(next + self.interval);
             Ok(())
         })
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Option<Instant>) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut Schedule) -> T) -> T {
         // It is sound at every moment.
-        change(&mut self.due.lock().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.schedule.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -69,12 +95,16 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
 
+    fn pace() -> Pace {
+        Pace::new(Duration::from_millis(200), 20)
+    }
+
     #[tokio::test(start_paused = true)]
     async fn no_minute_has_more_calls_than_it_may() {
-        let pace = Pace::new(Duration::from_millis(200), 20);
+        let (pace, going_on) = (pace(), CancellationToken::new());
         let mut calls = Vec::new();
         for _ in 0..1000 {
-            pace.turn().await;
+            assert!(pace.turn(&going_on).await);
             calls.push(Instant::now());
         }
         for (first, call) in calls.iter().enumerate() {
@@ -89,16 +119,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_pause_that_is_asked_for_holds_all_calls() {
-        let pace = Pace::new(Duration::from_millis(200), 20);
+        let (pace, going_on) = (pace(), CancellationToken::new());
         let start = Instant::now();
-        pace.turn().await;
+        assert!(pace.turn(&going_on).await);
         pace.hold(MINUTE);
         // A shorter one takes nothing back.
         pace.hold(Duration::from_secs(1));
-        pace.turn().await;
+        assert!(pace.turn(&going_on).await);
         assert!(start.elapsed() >= MINUTE);
         let before = Instant::now();
-        pace.turn().await;
+        assert!(pace.turn(&going_on).await);
         assert!(
             before.elapsed() >= Duration::from_millis(190),
             "no burst right after it"
@@ -106,11 +136,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_end_waits_for_no_pause_that_is_asked_for_and_keeps_the_pace() {
+        let (pace, ending) = (pace(), CancellationToken::new());
+        let start = Instant::now();
+        pace.hold(MINUTE);
+        let (may_call, ()) = tokio::join!(pace.turn(&ending), async {
+            tokio::task::yield_now().await;
+            ending.cancel();
+        });
+        assert!(!may_call && !pace.turn(&ending).await);
+        assert_eq!(start, Instant::now());
+        tokio::time::advance(MINUTE).await;
+        assert!(pace.turn(&ending).await && pace.turn(&ending).await);
+        assert!(Instant::now() > start + MINUTE, "no burst right after it");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn where_there_is_no_limit_nothing_waits() {
-        let pace = Pace::unlimited();
+        let (pace, going_on) = (Pace::unlimited(), CancellationToken::new());
         let start = Instant::now();
         for _ in 0..1000 {
-            pace.turn().await;
+            assert!(pace.turn(&going_on).await);
         }
         assert_eq!(start, Instant::now());
     }

@@ -76,6 +76,8 @@ struct Waiting {
     bytes: usize,
     /// Desktops whose last report was given up because the destination fails at them. Their next ones are tried once.
     failing: HashSet<Uid>,
+    /// Of how many desktops reports were dropped because the service ends.
+    given_up: usize,
 }
 
 struct Report {
@@ -142,11 +144,19 @@ impl Queue {
         Ok(())
     }
 
-    /// Tries what waits without long pauses from now on, and returns when nothing waits any more.
+    /// Tries what waits without long pauses from now on, and returns when nothing waits any more. What the destination
+    /// wants to have later is dropped.
     pub(super) async fn drained(&self) {
         self.inner.ending.cancel();
         self.inner.deliveries.close();
         self.inner.deliveries.wait().await;
+        let reports = self.inner.waiting().given_up;
+        if reports > 0 {
+            tracing::warn!(
+                reports,
+                "reports are dropped: the service ends before SAGE3 takes calls again"
+            );
+        }
     }
 
     /// Of how many desktops reports wait.
@@ -162,7 +172,9 @@ impl Inner {
         while !self.is_done(&uid) {
             // Never closed.
             let turn = self.turns.acquire().await;
-            self.pace.turn().await;
+            if !self.pace.turn(&self.ending).await {
+                return self.give_up(&uid);
+            }
             // As late as can be, so that the newest state is what is sent.
             let Some((body, taken_at)) = self.begin(&uid) else {
                 continue;
@@ -235,6 +247,15 @@ impl Inner {
             waiting.reports.remove(uid);
         }
         !waits
+    }
+
+    /// Drops what waits of the desktop.
+    fn give_up(&self, uid: &Uid) {
+        let mut waiting = self.waiting();
+        if let Some(body) = waiting.reports.remove(uid).and_then(|report| report.body) {
+            waiting.bytes -= body.len();
+            waiting.given_up += 1;
+        }
     }
 
     /// What is to be delivered now.

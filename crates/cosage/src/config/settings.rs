@@ -503,7 +503,9 @@ pub static SETTINGS: [Setting; 40] = [
     setting(
         "COSAGE_WEBHOOK_EVENTS",
         "EVENTS",
-        Text("created,ready,viewer_joined,viewer_left,idle,stopping,gone,failed,picture,report"),
+        Text(
+            "created,ready,viewer_joined,viewer_left,idle,stopping,gone,failed,takeover,picture,report",
+        ),
         "Which events are posted, separated by commas; there is also progress.",
         |config, text| {
             config.webhook_events = kinds(text)?;

@@ -65,7 +65,17 @@ pub struct ClientNameError;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Takeover {
     /// The client that keeps what its address gives.
-    pub except: Option<ClientName>,
+    pub except: Option<Spared>,
+}
+
+/// The client that a takeover spares. Another address with the same name is another client, so a guest gains nothing by the
+/// name of an owner's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spared {
+    /// What it calls itself.
+    pub client: ClientName,
+    /// The share by which it comes; `None` is the desktop's own address.
+    pub share: Option<String>,
 }
 
 /// One connection, for those who look on.
@@ -146,9 +156,42 @@ impl FromStr for ClientName {
 }
 
 impl Takeover {
-    /// Whether this client keeps what its address gives.
-    fn spares(&self, client: Option<&ClientName>) -> bool {
-        self.except.is_some() && self.except.as_ref() == client
+    /// The share of the client that it spares, where that comes by one.
+    pub(super) fn share(&self) -> Option<&str> {
+        self.except.as_ref()?.share.as_deref()
+    }
+
+    /// Whether a client that came by this share, or by the desktop's own address, keeps what that gives.
+    fn spares(&self, share: Option<&str>, client: Option<&ClientName>) -> bool {
+        self.except.as_ref().is_some_and(|spared| {
+            spared.share.as_deref() == share && Some(&spared.client) == client
+        })
+    }
+}
+
+/// `client`, or `client@share`.
+impl fmt::Display for Spared {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.client.as_str())?;
+        match &self.share {
+            Some(share) => write!(formatter, "@{share}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromStr for Spared {
+    type Err = ClientNameError;
+
+    fn from_str(text: &str) -> Result<Self, ClientNameError> {
+        let (client, share) = match text.split_once('@') {
+            Some((client, share)) => (client, Some(share.to_owned())),
+            None => (text, None),
+        };
+        Ok(Self {
+            client: client.parse()?,
+            share,
+        })
     }
 }
 
@@ -345,13 +388,18 @@ impl Access {
 
 /// What a client without a name gets by a share, while the desktop has this takeover.
 pub(super) fn rights_by(share: &Share, takeover: Option<&Takeover>) -> Rights {
-    limited(share.rights, takeover, None)
+    limited(share.rights, takeover, Some(&share.id), None)
 }
 
 /// What is left of an address's rights.
-fn limited(rights: Rights, takeover: Option<&Takeover>, client: Option<&ClientName>) -> Rights {
+fn limited(
+    rights: Rights,
+    takeover: Option<&Takeover>,
+    share: Option<&str>,
+    client: Option<&ClientName>,
+) -> Rights {
     match takeover {
-        Some(takeover) if !takeover.spares(client) => Rights::of(Role::View),
+        Some(takeover) if !takeover.spares(share, client) => Rights::of(Role::View),
         Some(_) | None => rights,
     }
 }
@@ -390,6 +438,7 @@ impl Desktop {
         limited(
             viewer.rights,
             self.takeover.as_ref(),
+            viewer.share.as_deref(),
             viewer.client.as_ref(),
         )
     }

@@ -5,7 +5,7 @@
 //! A listener is no more than a position in that memory: one that does not keep up finds its place
 //! taken by newer events, is told so, and costs nobody anything.
 //!
-//! What the applications inside report is told in the same order. Reports may be large, so that fewer of them are
+//! That control was taken from all viewers, and what the applications inside report, is told in the same order. Reports may be large, so that fewer of them are
 //! remembered than of the events that carry them.
 
 use std::collections::VecDeque;
@@ -45,6 +45,8 @@ pub enum Kind {
     Gone,
     /// It could not be started, or ended by itself too soon.
     Failed,
+    /// Control was taken from all its viewers, or given back.
+    Takeover,
     /// A new last picture of it is kept.
     Picture,
     /// Its application reports something.
@@ -53,7 +55,7 @@ pub enum Kind {
 
 impl Kind {
     /// All there are.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Created,
         Self::Progress,
         Self::Ready,
@@ -63,6 +65,7 @@ impl Kind {
         Self::Stopping,
         Self::Gone,
         Self::Failed,
+        Self::Takeover,
         Self::Picture,
         Self::Report,
     ];
@@ -79,6 +82,7 @@ impl Kind {
             Self::Stopping => "stopping",
             Self::Gone => "gone",
             Self::Failed => "failed",
+            Self::Takeover => "takeover",
             Self::Picture => "picture",
             Self::Report => "report",
         }

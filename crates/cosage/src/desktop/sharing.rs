@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::Uid;
 use super::access::{self, Change, ClientName, Share, Takeover, Token, Viewer};
 use super::error::DesktopError;
+use super::events::Kind;
 use super::failure::FailReason;
 use super::lease::Lease;
 use super::lifecycle::Holder;
@@ -221,13 +222,22 @@ impl Manager {
         takeover: Option<Takeover>,
     ) -> Result<Vec<Viewer>, SharingError> {
         let _changing = self.context.access.changing(uid).await;
-        self.known(uid).await?;
+        let view = self.view(uid).await?;
+        if let Some(share) = takeover.as_ref().and_then(Takeover::share) {
+            self.known_share(uid, share).await?;
+        }
+        let is_new = self.takeover_of(&view) != takeover;
         self.context.access.set_takeover(uid, takeover.clone());
-        tracing::info!(%uid, taken = takeover.is_some(), "control was taken from all viewers, or given back");
-        self.context
+        let kept = self
+            .context
             .store
             .set_takeover(uid, takeover.as_ref())
-            .await?;
+            .await;
+        if is_new && !matches!(kept, Err(StoreError::UnknownDesktop(_))) {
+            tracing::info!(%uid, taken = takeover.is_some(), "control was taken from all viewers, or given back");
+            self.context.events.publish(Kind::Takeover, &view);
+        }
+        kept?;
         Ok(self.context.access.viewers(uid))
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use files::protocol::{Answer, DATA, END, Request};
-pub use files::protocol::{Entry, EntryKind, Failure, Mark, Time, Version};
+pub use files::protocol::{Entry, EntryKind, Expected, Failure, Mark, Time, Version};
 use tokio::time::timeout;
 
 pub use self::link::Link;
@@ -45,6 +45,7 @@ pub enum HomeError {
 pub struct HomeAccess {
     link: Link,
     keep: Keep,
+    expected: Option<Expected>,
 }
 
 /// Takes back a link that can be asked again.
@@ -113,7 +114,15 @@ impl HomeAccess {
         Self {
             link,
             keep: Box::new(keep),
+            expected: None,
         }
+    }
+
+    /// The same, for a change that is made only where this is there at the moment of the change: otherwise it fails with
+    /// [`Failure::Exists`] or [`Failure::Changed`].
+    #[must_use]
+    pub fn expecting(self, expected: Option<Expected>) -> Self {
+        Self { expected, ..self }
     }
 
     /// What is at `path`. Nothing of it is read yet.
@@ -162,6 +171,7 @@ impl HomeAccess {
             path: path.to_bytes(),
             size,
             modified,
+            expected: self.expected,
         };
         match self.ask(request).await? {
             (home, Answer::Ready) => Ok(Upload { home }),
@@ -171,13 +181,21 @@ impl HomeAccess {
 
     /// Makes a directory with its parents.
     pub async fn make_directory(self, path: &HomePath) -> Result<Written, HomeError> {
-        let (home, answer) = self.ask(Request::MakeDirectory(path.to_bytes())).await?;
+        let request = Request::MakeDirectory {
+            path: path.to_bytes(),
+            expected: self.expected,
+        };
+        let (home, answer) = self.ask(request).await?;
         home.written(answer)
     }
 
     /// Deletes a file, a link, or a directory with all in it.
     pub async fn remove(mut self, path: &HomePath) -> Result<(), HomeError> {
-        self.link.send(&Request::Remove(path.to_bytes())).await?;
+        let request = Request::Remove {
+            path: path.to_bytes(),
+            expected: self.expected,
+        };
+        self.link.send(&request).await?;
         match self.answer(TREE_LIMIT).await? {
             (home, Answer::Done) => {
                 home.finish();

@@ -15,9 +15,11 @@ use std::task::Waker;
 
 use rfb::client::ResizeStatus;
 use rfb::messages::{Kind, Messages, Part};
+use tokio::time::Instant;
 
 use super::ending::Ending;
 use super::held::Held;
+use super::keyboard::Keyboard;
 use super::screen::{self, Seat, Size};
 use super::wishes::Wishes;
 use crate::desktop::rights::{Rights, Role, Standing};
@@ -42,6 +44,7 @@ struct Said {
     messages: Messages,
     wishes: Wishes,
     held: Held,
+    keyboard: Arc<Keyboard>,
     seat: Seat,
     /// The most pixels that the screen may have.
     area_max: u32,
@@ -55,6 +58,33 @@ struct Said {
     refused: Option<ResizeStatus>,
 }
 
+/// What of a client's bytes goes on.
+#[derive(Debug, Default)]
+pub(super) struct Sifted {
+    /// What passes now.
+    pub(super) passed: Range<usize>,
+    /// What has not been looked at yet, and when it may be.
+    pub(super) later: Option<(Range<usize>, Instant)>,
+    /// How the connection ends after what passes.
+    pub(super) ending: Option<Ending>,
+}
+
+impl Sifted {
+    fn passed(passed: Range<usize>) -> Self {
+        Self {
+            passed,
+            ..Self::default()
+        }
+    }
+
+    fn ended(passed: Range<usize>, ending: Ending) -> Self {
+        Self {
+            ending: Some(ending),
+            ..Self::passed(passed)
+        }
+    }
+}
+
 /// What the client's bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Content {
@@ -62,8 +92,11 @@ enum Content {
     Rfb,
     /// Anything: the connection ends unless the client may do everything.
     Opaque,
-    /// Anything beside what is seen, such as lines about the client's display: it passes with the role control.
+    /// Anything beside what is seen: it passes with the role control.
     Beside,
+    /// Lines about the client's display, of which the last one is in force as long as the connection lasts: it ends with the
+    /// role control.
+    Display,
     /// WebSocket frames that pass through untouched: the connection ends unless the client may do everything.
     Frames,
     /// Frames of one who only listens, which change nothing.
@@ -76,6 +109,7 @@ impl Filter {
         endpoint: &Endpoint,
         standing: Arc<Standing>,
         seat: Seat,
+        keyboard: Arc<Keyboard>,
         area_max: u32,
     ) -> Self {
         let rights = standing.rights();
@@ -84,7 +118,8 @@ impl Filter {
             content: match (endpoint.protocol, endpoint.presence) {
                 (Protocol::Rfb, _) => Content::Rfb,
                 (Protocol::Tcp, Presence::Viewer) => Content::Opaque,
-                (Protocol::Tcp, Presence::Listener) | (Protocol::Display, _) => Content::Beside,
+                (Protocol::Tcp, Presence::Listener) => Content::Beside,
+                (Protocol::Display, _) => Content::Display,
                 (Protocol::Websocket, Presence::Viewer) => Content::Frames,
                 (Protocol::Webm, _) | (Protocol::Websocket, Presence::Listener) => {
                     Content::Listening
@@ -94,6 +129,7 @@ impl Filter {
                 messages: Messages::default(),
                 wishes: Wishes::default(),
                 held: Held::default(),
+                keyboard,
                 seat,
                 area_max,
                 size: (0, 0),
@@ -109,30 +145,29 @@ impl Filter {
 
     /// Takes out of `buffer[payload]`, which is what the client sent next, what may not pass; the rest is moved
     /// together in place. What was held back goes in front of it, so there have to be
-    /// [`rfb::messages::HEAD_MAX_LEN`] bytes before any payload but the first.
+    /// [`rfb::messages::HEAD_MAX_LEN`] bytes before any payload but the first, and those that were left for later.
     ///
-    /// Also how the connection ends after what passes, where the client sent what is no RFB, or cannot be held to what it
-    /// may do.
-    pub(super) fn apply(
-        &mut self,
-        buffer: &mut [u8],
-        payload: Range<usize>,
-    ) -> (Range<usize>, Option<Ending>) {
+    /// The connection ends where the client sent what is no RFB, or cannot be held to what it may do.
+    pub(super) fn apply(&mut self, buffer: &mut [u8], payload: Range<usize>) -> Sifted {
         if payload.is_empty() {
-            return (payload, None);
+            return Sifted::passed(payload);
         }
         let nothing = payload.start..payload.start;
         let rights = self.standing.rights();
         match self.content {
             Content::Rfb if self.uncertain && !rights.are_full() => {
-                (nothing, Some(Ending::CannotHold))
+                Sifted::ended(nothing, Ending::CannotHold)
             }
             Content::Rfb => self.sift(buffer, payload, rights),
-            Content::Listening => (payload, None),
-            Content::Opaque | Content::Frames if rights.are_full() => (payload, None),
-            Content::Beside if rights.role == Role::Control => (payload, None),
-            Content::Beside => (nothing, None),
-            Content::Opaque | Content::Frames => (nothing, Some(Ending::CannotHold)),
+            Content::Listening => Sifted::passed(payload),
+            Content::Opaque | Content::Frames if rights.are_full() => Sifted::passed(payload),
+            Content::Beside | Content::Display if rights.role == Role::Control => {
+                Sifted::passed(payload)
+            }
+            Content::Beside => Sifted::passed(nothing),
+            Content::Opaque | Content::Frames | Content::Display => {
+                Sifted::ended(nothing, Ending::CannotHold)
+            }
         }
     }
 
@@ -156,7 +191,10 @@ impl Filter {
             Content::Rfb => {}
             Content::Beside | Content::Listening => return Ok(Vec::new()),
             Content::Opaque | Content::Frames if rights.are_full() => return Ok(Vec::new()),
-            Content::Opaque | Content::Frames => return Err(Ending::CannotHold),
+            Content::Display if rights.role == Role::Control => return Ok(Vec::new()),
+            Content::Opaque | Content::Frames | Content::Display => {
+                return Err(Ending::CannotHold);
+            }
         }
         if !rights.are_full() && self.uncertain {
             return Err(Ending::CannotHold);
@@ -237,12 +275,11 @@ impl Filter {
         }
     }
 
-    /// The server is gone. What was held down on it is no more, and what it was asked for was perhaps what ended it: the
-    /// client is told that it does not get that. Returns the size that a next server is given.
+    /// The server is gone. What it was asked for was perhaps what ended it: the client is told that it does not get that.
+    /// Returns the size that a next server is given.
     pub(super) fn server_is_gone(&mut self) -> Option<Size> {
         let said = &mut *self.said;
         said.resize_due = false;
-        said.held.forget();
         if said.wishes.give_up_resize() {
             said.refused = Some(ResizeStatus::OutOfResources);
         }
@@ -250,20 +287,17 @@ impl Filter {
         said.seat.carried()
     }
 
-    /// The bytes go to another server from now on: it gets nothing of a message that began before.
+    /// The bytes go to another server from now on: it gets nothing of a message that began before, and nothing is held down
+    /// on it, neither from the server before nor from what came in between.
     pub(super) fn turn(&mut self) {
         self.passes = false;
         self.uncertain = false;
         self.stale = !self.said.messages.beginning().is_empty();
         self.said.held.forget();
+        self.said.keyboard.reset();
     }
 
-    fn sift(
-        &mut self,
-        buffer: &mut [u8],
-        payload: Range<usize>,
-        rights: Rights,
-    ) -> (Range<usize>, Option<Ending>) {
+    fn sift(&mut self, buffer: &mut [u8], payload: Range<usize>, rights: Rights) -> Sifted {
         let said = &mut *self.said;
         let held = said.messages.beginning();
         let start = payload.start - held.len();
@@ -276,11 +310,12 @@ impl Filter {
                 Ok(told) => told,
                 // What came before it was judged, and goes on.
                 Err(error) => {
-                    return (passed, Some(Ending::ViewerRefused(error.to_string())));
+                    return Sifted::ended(passed, Ending::ViewerRefused(error.to_string()));
                 }
             };
             said.wishes.note(part, &buffer[at..at + len]);
             at += len;
+            let mut later = None;
             let passes = match part {
                 // Held back until it can be judged.
                 Part::Beginning => false,
@@ -289,6 +324,9 @@ impl Filter {
                         && may_pass(kind, rights)
                         && said.held.note(kind, &buffer[part_start..at]);
                     self.uncertain |= self.passes && kind == Kind::ExtendedPointerEvent;
+                    if self.passes {
+                        later = said.keyboard.note(kind, &buffer[part_start..at]);
+                    }
                     self.passes
                 }
                 Part::Body => self.passes,
@@ -303,8 +341,14 @@ impl Filter {
                 passed.end += at - part_start;
             }
             part_start = at;
+            if let Some(until) = later {
+                return Sifted {
+                    later: Some((at..payload.end, until)),
+                    ..Sifted::passed(passed)
+                };
+            }
         }
-        (passed, None)
+        Sifted::passed(passed)
     }
 }
 

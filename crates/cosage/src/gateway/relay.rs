@@ -21,7 +21,7 @@ use rfb::messages::HEAD_MAX_LEN;
 use rfb::updates::Updates;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, sleep_until};
 
 use super::Counters;
 use super::buffer::{Buffer, Pool};
@@ -85,6 +85,8 @@ pub(super) struct Relay {
     filter: Filter,
     updates: Option<Box<Updates>>,
     to_upstream: Option<Chunk>,
+    /// What the client sent and what has to wait. Meanwhile nothing else of the client is read.
+    paused: Option<Box<Paused>>,
     to_client: Option<Chunk>,
     /// A control frame on its way to the client, and how much of it is written.
     control: Option<(ControlFrame, usize)>,
@@ -94,7 +96,8 @@ pub(super) struct Relay {
     /// The close frame, which is the last one that the client gets.
     farewell: Option<ControlFrame>,
     said_farewell: bool,
-    ending: Option<Ending>,
+    /// How the connection ended before it was relayed. In a box, because there is hardly ever one.
+    ending: Option<Box<Ending>>,
     keep_alive: KeepAlive,
     ticks: Interval,
     /// The client took nothing the last time it was offered something.
@@ -112,6 +115,16 @@ struct Chunk {
     ready: Range<usize>,
     /// The end of all that is there.
     end: usize,
+}
+
+/// Bytes of the client that were not looked at yet.
+struct Paused {
+    buffer: Buffer,
+    rest: Range<usize>,
+    /// How the connection ends behind them.
+    ending: Option<Ending>,
+    /// `None` where they need not wait any more.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 /// When to ping, and when a client counts as gone.
@@ -133,7 +146,7 @@ pub(super) enum Tick {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Listening {
     Yes,
-    /// The upstream takes nothing, so the client is not read.
+    /// The upstream takes nothing for now, so the client is not read.
     No,
 }
 
@@ -147,12 +160,7 @@ impl Relay {
                 buffer: pool.adopt(bytes),
             })
         };
-        let (mut filter, mut ending) = (start.filter, start.ending);
-        let mut bytes = start.to_upstream;
-        let whole = 0..bytes.len();
-        let (passed, refused) = filter.apply(&mut bytes, whole);
-        ending = refused.or(ending);
-        let to_upstream = chunk(bytes, passed.clone(), passed.end);
+        let read_ahead = start.to_upstream;
         let len = start.to_client.len();
         let to_client = chunk(start.to_client, 0..0, len);
         let mut ticks =
@@ -162,16 +170,17 @@ impl Relay {
             client: start.client,
             upstream: start.upstream,
             framing: start.framing,
-            filter,
+            filter: start.filter,
             updates: start.updates,
-            to_upstream,
+            to_upstream: None,
+            paused: None,
             to_client,
             control: None,
             ping_due: false,
             release_overdue: false,
             farewell: None,
             said_farewell: false,
-            ending,
+            ending: None,
             keep_alive: KeepAlive::default(),
             ticks,
             client_full: false,
@@ -179,7 +188,11 @@ impl Relay {
             pool,
             counters: start.counters,
         };
-        relay.note_format();
+        let whole = 0..read_ahead.len();
+        let buffer = relay.pool.adopt(read_ahead);
+        let (to_upstream, ending) = relay.sift(buffer, whole, start.ending);
+        relay.to_upstream = to_upstream;
+        relay.ending = ending.map(Box::new);
         relay
     }
 
@@ -197,7 +210,7 @@ impl Relay {
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Ending> {
         if let Some(ending) = self.ending.take() {
-            return Poll::Ready(ending);
+            return Poll::Ready(*ending);
         }
         if let Some(ending) = self.look_at_clock(context) {
             return Poll::Ready(ending);
@@ -221,9 +234,9 @@ impl Relay {
             // Polled again, so that the next tick wakes this task.
             let _ = self.ticks.poll_tick(context);
             self.release_overdue = true;
-            let listening = match self.to_upstream {
-                Some(_) => Listening::No,
-                None => Listening::Yes,
+            let listening = match (&self.to_upstream, &self.paused) {
+                (None, None) => Listening::Yes,
+                _ => Listening::No,
             };
             match self.keep_alive.tick(listening) {
                 Tick::Nothing => {}
@@ -267,6 +280,12 @@ impl Relay {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<(Option<Chunk>, Option<Ending>)> {
+        if let Some(pause) = self.paused.as_mut().and_then(|it| it.pause.as_mut()) {
+            ready!(pause.as_mut().poll(context));
+        }
+        if let Some(paused) = self.paused.take() {
+            return Poll::Ready(self.sift(paused.buffer, paused.rest, paused.ending));
+        }
         if ready!(self.client.poll_read_ready(context)).is_err() {
             return Poll::Ready((None, Some(Ending::ClientGone)));
         }
@@ -292,15 +311,35 @@ impl Relay {
                 (read, ending)
             }
         };
-        let (payload, refused) = self.filter.apply(&mut buffer, payload);
-        let ending = refused.or(ending);
+        Poll::Ready(self.sift(buffer, payload, ending))
+    }
+
+    /// What of the client's bytes may pass now, and how the connection ends behind it. What has to wait is kept.
+    fn sift(
+        &mut self,
+        mut buffer: Buffer,
+        payload: Range<usize>,
+        ending: Option<Ending>,
+    ) -> (Option<Chunk>, Option<Ending>) {
+        let sifted = self.filter.apply(&mut buffer, payload);
         self.note_format();
-        let chunk = (!payload.is_empty()).then(|| Chunk {
-            end: payload.end,
-            ready: payload,
+        let passed = sifted.passed;
+        let Some((rest, until)) = sifted.later else {
+            let chunk = (!passed.is_empty()).then(|| Chunk {
+                end: passed.end,
+                ready: passed,
+                buffer,
+            });
+            return (chunk, sifted.ending.or(ending));
+        };
+        let chunk = self.own_words(buffer[passed].to_vec());
+        self.paused = Some(Box::new(Paused {
             buffer,
-        });
-        Poll::Ready((chunk, ending))
+            rest,
+            ending,
+            pause: Some(Box::pin(sleep_until(until))),
+        }));
+        (Some(chunk), None)
     }
 
     /// The upstream's pictures have another form, once the client has asked for that.

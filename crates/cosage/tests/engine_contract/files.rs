@@ -6,7 +6,7 @@ use bytes::Bytes;
 use cosage::desktop::Uid;
 use cosage::engine::Homes;
 use cosage::engine::home::{
-    Content, Entry, EntryKind, Failure, FileContent, HomeError, HomePath, Time, Written,
+    Content, Entry, EntryKind, Expected, Failure, FileContent, HomeError, HomePath, Time, Written,
 };
 
 use super::{PATIENCE, Subject, offered, start, wait};
@@ -29,8 +29,19 @@ fn path(text: &str) -> HomePath {
 }
 
 async fn put(homes: &dyn Homes, uid: &Uid, at: &str, text: &str) -> Result<Written, HomeError> {
+    put_where(homes, uid, at, text, None).await
+}
+
+async fn put_where(
+    homes: &dyn Homes,
+    uid: &Uid,
+    at: &str,
+    text: &str,
+    expected: Option<Expected>,
+) -> Result<Written, HomeError> {
     let size = Some(text.len() as u64);
-    let mut upload = homes.open(uid).await?.write(&path(at), size, None).await?;
+    let home = homes.open(uid).await?.expecting(expected);
+    let mut upload = home.write(&path(at), size, None).await?;
     upload.send(&Bytes::from(text.to_owned())).await?;
     upload.finish().await
 }
@@ -74,6 +85,42 @@ async fn remove(homes: &dyn Homes, uid: &Uid, at: &str) -> Result<(), HomeError>
 
 fn is<T: std::fmt::Debug>(outcome: Result<T, HomeError>, failure: Failure) {
     assert_eq!(outcome.unwrap_err(), HomeError::Files(failure));
+}
+
+pub(super) async fn what_a_change_expects_has_to_be_there(subject: Subject) {
+    let engine = subject.engine();
+    let Some(homes) = offered(engine.homes()) else {
+        return;
+    };
+    let uid = Uid::random();
+    start(&*engine, &subject.desktop(&uid)).await;
+    let absent = Some(Expected::Absent);
+    let created = put_where(homes, &uid, "file", "1", absent).await;
+    assert_eq!(created, Ok(Written::Created));
+    let refused = put_where(homes, &uid, "file", "2", absent).await;
+    is(refused, Failure::Exists);
+
+    // One of two that replace the same version does, each in a program of its own.
+    let opened = open(homes, &uid, "file").await.unwrap();
+    let this_one = Some(Expected::Version(opened.version));
+    Content::File(opened).close();
+    let (one, other) = tokio::join!(
+        put_where(homes, &uid, "file", "3", this_one),
+        put_where(homes, &uid, "file", "4", this_one)
+    );
+    let text = if one.is_ok() { "3" } else { "4" };
+    let (made, refused) = if one.is_ok() {
+        (one, other)
+    } else {
+        (other, one)
+    };
+    assert_eq!(made, Ok(Written::Replaced));
+    is(refused, Failure::Changed);
+    assert_eq!(get(homes, &uid, "file").await, Ok(text.into()));
+
+    let home = homes.open(&uid).await.unwrap().expecting(this_one);
+    is(home.remove(&path("file")).await, Failure::Changed);
+    assert_eq!(remove(homes, &uid, "file").await, Ok(()));
 }
 
 pub(super) async fn a_file_comes_back_as_it_went(subject: Subject) {

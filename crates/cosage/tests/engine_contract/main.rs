@@ -56,7 +56,7 @@ use self::files::{
     a_large_file_comes_back_as_it_went, a_transfer_and_a_start_do_not_wait_for_each_other,
     an_upload_that_is_given_up_leaves_nothing, directories_are_listed_archived_and_deleted,
     disk_use_is_what_the_blocks_of_a_home_take, links_that_lead_out_lead_nowhere,
-    what_is_put_belongs_to_the_homes_owner,
+    what_a_change_expects_has_to_be_there, what_is_put_belongs_to_the_homes_owner,
 };
 
 /// Longer than anything here takes on a busy machine.
@@ -169,6 +169,7 @@ contract! {
     simultaneous_starts_all_succeed,
     nothing_is_no_error,
     a_file_comes_back_as_it_went,
+    what_a_change_expects_has_to_be_there,
     a_large_file_comes_back_as_it_went,
     directories_are_listed_archived_and_deleted,
     links_that_lead_out_lead_nowhere,

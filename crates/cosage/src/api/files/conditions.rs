@@ -1,4 +1,4 @@
-//! What of a file a client wants, and whether it has it already (RFC 9110, 13 and 14).
+//! What of a file a client wants, whether it has it already, and what its changes depend on (RFC 9110, 13 and 14).
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, header};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::{DateTimeParser, DateTimePrinter};
 
-use crate::engine::home::{Time, Version};
+use crate::engine::home::{Expected, Failure, Time, Version};
 
 /// Dates as HTTP has them.
 static PRINTER: DateTimePrinter = DateTimePrinter::new();
@@ -14,6 +14,7 @@ static PARSER: DateTimeParser = DateTimeParser::new();
 
 /// What tells a file's contents from others.
 pub(super) struct Validators {
+    version: Version,
     tag: String,
     /// To the second, as HTTP has it; `None` of what is beyond its dates.
     modified: Option<Timestamp>,
@@ -38,6 +39,7 @@ impl Validators {
     pub(super) fn new(version: Version, modified: Time) -> Self {
         let Version { inode, changed } = version;
         Self {
+            version,
             tag: format!(
                 "\"{inode:x}-{:x}-{:x}\"",
                 changed.seconds, changed.nanoseconds
@@ -60,21 +62,18 @@ impl Validators {
 
     /// What `request` wants of a file of `size` bytes, in the order of RFC 9110, 13.2.2.
     pub(super) fn wanted(&self, method: &Method, request: &HeaderMap, size: u64) -> Wanted {
-        let is_after = |name| Some(self.modified? > date(request.get(name)?)?);
         if request.contains_key(header::IF_MATCH) {
-            // A weak tag is of no use here: the bytes have to be the same (13.1.1).
-            if !tags(request, header::IF_MATCH).any(|tag| tag == "*" || tag == self.tag) {
+            if !has_star(request, header::IF_MATCH) && !self.is_named(request) {
                 return Wanted::Changed;
             }
-        } else if is_after(header::IF_UNMODIFIED_SINCE) == Some(true) {
+        } else if self.is_after(request, header::IF_UNMODIFIED_SINCE) == Some(true) {
             return Wanted::Changed;
         }
         if request.contains_key(header::IF_NONE_MATCH) {
-            let mut known = tags(request, header::IF_NONE_MATCH);
-            if known.any(|tag| tag == "*" || tag.trim_start_matches("W/") == self.tag) {
+            if has_star(request, header::IF_NONE_MATCH) || self.is_excluded(request) {
                 return Wanted::Unchanged;
             }
-        } else if is_after(header::IF_MODIFIED_SINCE) == Some(false) {
+        } else if self.is_after(request, header::IF_MODIFIED_SINCE) == Some(false) {
             return Wanted::Unchanged;
         }
         // Ranges are for GET (14.2). A date in `If-Range` would have to be a strong validator, and within its second a
@@ -90,6 +89,109 @@ impl Validators {
             _ => Wanted::Whole,
         }
     }
+}
+
+impl Validators {
+    /// Whether `If-Match` has its tag. A weak one is of no use there: the bytes have to be the same (13.1.1).
+    fn is_named(&self, request: &HeaderMap) -> bool {
+        tags(request, header::IF_MATCH).any(|tag| tag == self.tag)
+    }
+
+    /// Whether `If-None-Match` has its tag, which may be weak (13.1.2).
+    fn is_excluded(&self, request: &HeaderMap) -> bool {
+        tags(request, header::IF_NONE_MATCH).any(|tag| tag.trim_start_matches("W/") == self.tag)
+    }
+
+    /// Whether it was modified after the date of a header, where both are known.
+    fn is_after(&self, request: &HeaderMap, name: header::HeaderName) -> Option<bool> {
+        Some(self.modified? > date(request.get(name)?)?)
+    }
+}
+
+/// What is done at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// A file is put.
+    File,
+    /// A directory is made.
+    Directory,
+    /// What is there is deleted.
+    Removal,
+}
+
+/// What is at the path of a change.
+pub(super) enum There {
+    Nothing,
+    File(Validators),
+    Directory,
+    /// Something that is neither, such as a socket.
+    Other,
+}
+
+/// Whether a change depends on what is there.
+pub(super) fn is_conditional(request: &HeaderMap) -> bool {
+    let conditions = [
+        header::IF_MATCH,
+        header::IF_NONE_MATCH,
+        header::IF_UNMODIFIED_SINCE,
+    ];
+    conditions.iter().any(|name| request.contains_key(name))
+}
+
+/// What has to be there still at the moment of the change, in the order of RFC 9110, 13.2.2.
+///
+/// # Errors
+/// A condition is not met already.
+pub(super) fn expected(
+    change: Change,
+    request: &HeaderMap,
+    there: &There,
+) -> Result<Option<Expected>, Failure> {
+    let file = match (change, there) {
+        // These fail in any case, and conditions do not count then (13.2.1).
+        (Change::File, There::Directory)
+        | (Change::Directory, There::File(_) | There::Other)
+        | (Change::Removal, There::Nothing) => return Ok(None),
+        (_, There::File(file)) => Some(file),
+        (_, There::Nothing | There::Directory | There::Other) => None,
+    };
+    let is_there = !matches!(there, There::Nothing);
+    let this_one = file.map(|file| Expected::Version(file.version));
+    let mut expected = None;
+    if request.contains_key(header::IF_MATCH) {
+        if has_star(request, header::IF_MATCH) {
+            expected = Some(Expected::Present);
+        } else if file.is_some_and(|file| file.is_named(request)) {
+            expected = this_one;
+        }
+        if expected.is_none() || !is_there {
+            return Err(Failure::Changed);
+        }
+    } else if let Some(is_after) =
+        file.and_then(|file| file.is_after(request, header::IF_UNMODIFIED_SINCE))
+    {
+        if is_after {
+            return Err(Failure::Changed);
+        }
+        expected = this_one;
+    }
+    if has_star(request, header::IF_NONE_MATCH) {
+        if is_there {
+            return Err(Failure::Exists);
+        }
+        expected = Some(Expected::Absent);
+    } else if request.contains_key(header::IF_NONE_MATCH) {
+        if file.is_some_and(|file| file.is_excluded(request)) {
+            return Err(Failure::Changed);
+        }
+        expected = expected.or(this_one);
+    }
+    Ok(expected)
+}
+
+/// Whether a list of tags stands for any.
+fn has_star(request: &HeaderMap, name: header::HeaderName) -> bool {
+    tags(request, name).any(|tag| tag == "*")
 }
 
 /// The entity tags of a list (RFC 9110, 8.8.3). Ours has no comma in it, so a list need not be parsed to find it.
@@ -243,6 +345,80 @@ mod tests {
         assert_eq!(wanted(Method::GET, &both), Wanted::Whole);
         let both = [("if-match", TAG), ("if-unmodified-since", earlier)];
         assert_eq!(wanted(Method::GET, &both), Wanted::Whole);
+    }
+
+    #[test]
+    fn what_is_there_decides_what_a_change_expects() {
+        let this_one = Some(Expected::Version(validators().version));
+        let (changed, exists) = (Err(Failure::Changed), Err(Failure::Exists));
+        let weak = format!("W/{TAG}");
+        let list = format!("\"x\", {TAG}");
+        let earlier = "Sat, 03 Feb 2001 04:05:05 GMT";
+        let (present, absent) = (Ok(Some(Expected::Present)), Ok(Some(Expected::Absent)));
+        // For a file, something else, and nothing.
+        for (name, value, on_file, on_other, on_nothing) in [
+            ("if-match", "*", &present, &present, &changed),
+            ("if-match", TAG, &Ok(this_one), &changed, &changed),
+            ("if-match", &list, &Ok(this_one), &changed, &changed),
+            ("if-match", &weak, &changed, &changed, &changed),
+            ("if-match", "\"x\"", &changed, &changed, &changed),
+            ("if-match", "", &changed, &changed, &changed),
+            ("if-none-match", "*", &exists, &exists, &absent),
+            ("if-none-match", TAG, &changed, &Ok(None), &Ok(None)),
+            ("if-none-match", &weak, &changed, &Ok(None), &Ok(None)),
+            (
+                "if-none-match",
+                "\"x\"",
+                &Ok(this_one),
+                &Ok(None),
+                &Ok(None),
+            ),
+            (
+                "if-unmodified-since",
+                DATE,
+                &Ok(this_one),
+                &Ok(None),
+                &Ok(None),
+            ),
+            (
+                "if-unmodified-since",
+                earlier,
+                &changed,
+                &Ok(None),
+                &Ok(None),
+            ),
+            (
+                "if-unmodified-since",
+                "yesterday",
+                &Ok(None),
+                &Ok(None),
+                &Ok(None),
+            ),
+            ("if-modified-since", DATE, &Ok(None), &Ok(None), &Ok(None)),
+        ] {
+            let mut request = HeaderMap::new();
+            request.append(name, HeaderValue::from_str(value).unwrap());
+            assert_eq!(is_conditional(&request), name != "if-modified-since");
+            let file = || There::File(validators());
+            let fails = &Ok(None);
+            for (change, there, outcome) in [
+                (Change::File, file(), on_file),
+                (Change::File, There::Other, on_other),
+                (Change::File, There::Directory, fails),
+                (Change::File, There::Nothing, on_nothing),
+                (Change::Directory, file(), fails),
+                (Change::Directory, There::Other, fails),
+                (Change::Directory, There::Directory, on_other),
+                (Change::Directory, There::Nothing, on_nothing),
+                (Change::Removal, file(), on_file),
+                (Change::Removal, There::Other, on_other),
+                (Change::Removal, There::Directory, on_other),
+                (Change::Removal, There::Nothing, fails),
+            ] {
+                let expected = expected(change, &request, &there);
+                assert_eq!(&expected, outcome, "{change:?}, {name}: {value}");
+            }
+        }
     }
 
     proptest! {

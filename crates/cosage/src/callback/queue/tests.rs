@@ -161,6 +161,25 @@ async fn the_end_of_the_service_waits_for_no_long_pause() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_end_of_the_service_drops_what_the_destination_wants_later() {
+    let too_many = refusal(Trouble::TooMany, Some(Duration::from_secs(300)));
+    let recorder = Recorder::refusing([too_many]);
+    let queue = queue_of(&recorder);
+    for uid in ["a", "b", "c"] {
+        take(&queue, uid, &json!({"k": 1})).unwrap();
+    }
+    while recorder.heard().is_empty() {
+        sleep(QUIET).await;
+    }
+    let ending = Instant::now();
+    queue.drained().await;
+    assert_eq!(ending, Instant::now());
+    assert_eq!((queue.len(), queue.inner.waiting().bytes), (0, 0));
+    assert_eq!(queue.inner.waiting().given_up, 3);
+    assert_eq!(recorder.heard().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_waits_is_bounded_in_number_and_bytes() {
     let recorder = Recorder::default();
     let queue = queue_of(&recorder);

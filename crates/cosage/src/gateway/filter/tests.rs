@@ -63,7 +63,7 @@ fn sized_filter(rights: Rights) -> Filter {
 fn filter_of(endpoint: &Endpoint, rights: Rights) -> Filter {
     let standing = Arc::new(Standing::new(rights));
     let seat = Screens::default().sit(&"wall".parse().unwrap(), Arc::clone(&standing));
-    Filter::new(endpoint, standing, seat, AREA_MAX)
+    Filter::new(endpoint, standing, seat, Arc::default(), AREA_MAX)
 }
 
 const VIEW: Rights = Rights {
@@ -80,9 +80,10 @@ fn pass(filter: &mut Filter, piece: &[u8]) -> Result<Vec<u8>, Ending> {
     let mut buffer = vec![0xee; rfb::messages::HEAD_MAX_LEN];
     buffer.extend_from_slice(piece);
     let payload = rfb::messages::HEAD_MAX_LEN..buffer.len();
-    match filter.apply(&mut buffer, payload) {
-        (passed, None) => Ok(buffer[passed].to_vec()),
-        (_, Some(ending)) => Err(ending),
+    let sifted = filter.apply(&mut buffer, payload);
+    match sifted.ending {
+        None => Ok(buffer[sifted.passed].to_vec()),
+        Some(ending) => Err(ending),
     }
 }
 
@@ -166,6 +167,36 @@ fn what_has_begun_to_pass_passes_to_its_end() {
     );
 }
 
+/// Symbols that the desktop's keyboard does not have, in a burst between other messages: what has to wait is what follows.
+#[tokio::test(start_paused = true)]
+async fn a_burst_of_symbols_passes_in_order_and_in_parts() {
+    let mut filter = filter(CONTROL);
+    let mut sent = Vec::new();
+    for symbol in 0..200_u32 {
+        let keysym = (0x0100_4e00 + symbol).to_be_bytes();
+        for down in [1, 0] {
+            sent.extend([&[4, down, 0, 0][..], &keysym, &POINTER].concat());
+        }
+    }
+    let mut buffer = vec![0xee; rfb::messages::HEAD_MAX_LEN];
+    buffer.extend_from_slice(&sent);
+    let (mut passed, mut waits) = (Vec::new(), 0);
+    let mut rest = rfb::messages::HEAD_MAX_LEN..buffer.len();
+    loop {
+        let sifted = filter.apply(&mut buffer, rest);
+        passed.extend_from_slice(&buffer[sifted.passed]);
+        let Some((later, until)) = sifted.later else {
+            break;
+        };
+        assert!(until > Instant::now());
+        tokio::time::sleep_until(until).await;
+        waits += 1;
+        rest = later;
+    }
+    assert_eq!(passed, sent);
+    assert_eq!(waits, 100);
+}
+
 #[test]
 fn a_key_passes_as_a_whole_or_not_at_all() {
     let mut filter = filter(CONTROL);
@@ -214,7 +245,7 @@ fn what_came_before_what_is_no_rfb_goes_on() {
     let mut buffer = [0xee; rfb::messages::HEAD_MAX_LEN].to_vec();
     buffer.extend([&KEY_UP[..], &[7], &KEY].concat());
     let payload = rfb::messages::HEAD_MAX_LEN..buffer.len();
-    let (passed, ending) = filter.apply(&mut buffer, payload);
+    let Sifted { passed, ending, .. } = filter.apply(&mut buffer, payload);
     assert_eq!(buffer[passed], KEY_UP);
     assert!(matches!(ending, Some(Ending::ViewerRefused(_))));
     assert_eq!(filter.let_go(), b"");
@@ -231,7 +262,10 @@ fn who_leaves_has_let_go_of_everything() {
 #[test]
 fn what_was_held_down_on_a_server_that_is_gone_is_no_more() {
     let mut filter = filter(CONTROL);
-    pass(&mut filter, &[&KEY[..], &REQUEST[..4]].concat()).unwrap();
+    pass(&mut filter, &KEY).unwrap();
+    filter.server_is_gone();
+    // What comes before there is another one goes nowhere.
+    pass(&mut filter, &[&POINTER[..], &REQUEST[..4]].concat()).unwrap();
     filter.turn();
     assert_eq!(filter.let_go(), b"");
     // Nor is the message that was meant for it.
@@ -413,13 +447,21 @@ fn what_cannot_be_understood_is_kept_out_as_a_whole() {
         role: Role::Control,
         clipboard: Clipboard::Out,
     };
-    for protocol in [Protocol::Display, Protocol::Tcp] {
-        let mut beside = of(protocol, Presence::Listener, VIEW);
-        assert_eq!(pass(&mut beside, b"scale 2\n").unwrap(), b"");
-        assert_eq!(beside.speak().unwrap(), b"");
-        beside.standing.set(controls);
-        assert_eq!(pass(&mut beside, b"scale 2\n").unwrap(), b"scale 2\n");
-    }
+    let mut beside = of(Protocol::Tcp, Presence::Listener, VIEW);
+    assert_eq!(pass(&mut beside, b"anything").unwrap(), b"");
+    assert_eq!(beside.speak().unwrap(), b"");
+    beside.standing.set(controls);
+    assert_eq!(pass(&mut beside, b"anything").unwrap(), b"anything");
+    // What was said would stay in force.
+    let mut display = of(Protocol::Display, Presence::Listener, controls);
+    assert_eq!(pass(&mut display, b"scale 2\n").unwrap(), b"scale 2\n");
+    assert_eq!(display.speak().unwrap(), b"");
+    display.standing.set(VIEW);
+    assert!(matches!(
+        pass(&mut display, b"scale 3\n"),
+        Err(Ending::CannotHold)
+    ));
+    assert!(matches!(display.speak(), Err(Ending::CannotHold)));
     let mut listening = of(Protocol::Websocket, Presence::Listener, VIEW);
     assert_eq!(pass(&mut listening, b"anything").unwrap(), b"anything");
     assert_eq!(listening.speak().unwrap(), b"");

@@ -168,7 +168,14 @@ impl Relay {
         }
         self.to_upstream = None;
         let mut turns = 0;
-        while let Poll::Ready((_, ending)) = self.poll_read_client(context) {
+        loop {
+            // Nobody reads the keys that would have to wait.
+            if let Some(paused) = &mut self.paused {
+                paused.pause = None;
+            }
+            let Poll::Ready((_, ending)) = self.poll_read_client(context) else {
+                break;
+            };
             if let Some(ending) = ending {
                 return Poll::Ready(ending);
             }

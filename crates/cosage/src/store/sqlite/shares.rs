@@ -7,7 +7,7 @@ use sqlx::{Error, Row};
 use super::journal::{self, Entry};
 use super::{decode, time};
 use crate::desktop::Uid;
-use crate::desktop::access::{ClientName, Share, Takeover, Token, TokenHash};
+use crate::desktop::access::{Share, Takeover, Token, TokenHash};
 use crate::desktop::record::JournalKind;
 use crate::desktop::rights::Rights;
 
@@ -126,7 +126,7 @@ pub(super) async fn set_takeover(
                  ON CONFLICT (uid) DO UPDATE SET except_client = excluded.except_client",
             )
             .bind(uid.as_str())
-            .bind(takeover.except.as_ref().map(ClientName::as_str)),
+            .bind(takeover.except.as_ref().map(ToString::to_string)),
             JournalKind::ControlTaken,
         ),
     };

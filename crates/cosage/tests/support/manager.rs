@@ -1,0 +1,75 @@
+//! Desktops without HTTP in front of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cosage::catalog::{Catalog, CatalogDefaults, CatalogHandle, LaunchContext, Timers, Undeclared};
+use cosage::desktop::Uid;
+use cosage::desktop::camera::{Camera, Occasion};
+use cosage::desktop::context::{Parts, Settings};
+use cosage::desktop::keys::KeyTable;
+use cosage::desktop::launch::Probe;
+use cosage::desktop::lease::Lease;
+use cosage::desktop::manager::Manager;
+use cosage::engine::fake::Fake;
+use cosage::engine::{Endpoint, VncPassword};
+use cosage::store::memory::MemoryStore;
+use jiff::Timestamp;
+
+use crate::support::{CATALOG, port_range};
+
+/// Everything answers at once.
+struct Eager;
+
+#[async_trait]
+impl Probe for Eager {
+    async fn ready(&self, _: &Endpoint, _: Option<&VncPassword>) {}
+}
+
+/// No picture is ever taken.
+struct Blind;
+
+#[async_trait]
+impl Camera for Blind {
+    async fn keep(&self, _: Lease, _: Occasion, _: Duration) -> Option<Timestamp> {
+        None
+    }
+
+    fn kept(&self, _: &Uid) -> Option<Timestamp> {
+        None
+    }
+
+    async fn forget(&self, _: &Uid) {}
+}
+
+/// The desktops of a service that has none yet, without HTTP in front of them.
+pub(crate) async fn manager(engine: &Fake) -> Manager {
+    let catalog = Catalog::parse(CATALOG, "catalog.toml", &CatalogDefaults::default()).unwrap();
+    let manager = Manager::new(Parts {
+        engine: Arc::new(engine.clone()),
+        store: Arc::new(MemoryStore::new()),
+        catalog: Arc::new(CatalogHandle::fixed(catalog)),
+        probe: Arc::new(Eager),
+        camera: Arc::new(Blind),
+        keys: KeyTable::new(port_range(10)),
+        settings: Settings {
+            timers: Timers {
+                idle: None,
+                first_viewer: None,
+                max_age: None,
+                start: Duration::from_secs(5),
+                stop_grace: Duration::from_secs(1),
+            },
+            launch: LaunchContext {
+                container_base_name: "collab-vm-".to_owned(),
+                callback_base: "http://localhost/".to_owned(),
+            },
+            undeclared: Undeclared::Refuse,
+            max_desktops: None,
+            memory_reserve: 0,
+        },
+    });
+    manager.reconcile().await.unwrap();
+    manager
+}
