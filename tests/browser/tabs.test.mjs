@@ -2,7 +2,7 @@
 // are there again (with the profile) after whatever ended the desktop.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { once } from "node:events";
+import { text } from "node:stream/consumers";
 import { after, afterEach, before, describe, it } from "node:test";
 
 import { closePages, pages, startBrowser, view } from "../support/browser.mjs";
@@ -119,13 +119,10 @@ describe("Firefox's tabs", () => {
       printf 'POST %s HTTP/1.1\\r\\nHost: %s\\r\\nContent-Type: application/json\\r\\nContent-Length: ${length}\\r\\nConnection: close\\r\\n\\r\\n' "$path" "$host" >&3 &&
       cat >&3 && read -r _ status _ <&3 && echo "$status"`;
     const child = spawn("docker", ["exec", "-i", await container(from), "bash", "-c", script], { stdio: ["pipe", "pipe", "inherit"] });
-    let printed = "";
-    child.stdout.on("data", (text) => (printed += text));
     // The service may answer before it has read all.
     child.stdin.on("error", () => {});
     child.stdin.end(body);
-    await once(child, "close");
-    return Number(printed);
+    return Number(await text(child.stdout));
   }
 
   it("are told to SAGE3 when they are opened, moved, navigated and closed", async () => {

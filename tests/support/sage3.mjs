@@ -3,6 +3,7 @@ import { EventEmitter, once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { createServer as createTlsServer } from "node:https";
+import { text } from "node:stream/consumers";
 
 import { pageFile } from "./browser.mjs";
 
@@ -18,8 +19,7 @@ export async function startSage3(certificate) {
     const [, uid] = /^\/api\/apps\/([^/]+)$/.exec(pathname) ?? [];
     if (uid && request.method === "PUT") {
       const { authorization, "content-type": type } = request.headers;
-      let body = "";
-      for await (const part of request) body += part;
+      const body = await text(request);
       if (authorization !== `Bearer ${token}` || type !== "application/json") {
         response.writeHead(401).end();
         return;

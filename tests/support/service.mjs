@@ -75,8 +75,8 @@ export async function startService(label, { settings = {}, catalog = "" } = {}) 
       env: { ...environmentWithoutSettings(), ...effective },
       stdio: ["ignore", "pipe", "pipe"],
     });
-    child.stdout.on("data", (text) => (log += text));
-    child.stderr.on("data", (text) => (log += text));
+    child.stdout.setEncoding("utf8").on("data", (text) => (log += text));
+    child.stderr.setEncoding("utf8").on("data", (text) => (log += text));
     ended = once(child, "close");
     await until("the service is ready", async () => {
       if (child.exitCode !== null) throw new Error(`the service ended with code ${child.exitCode}:\n${log}`);

@@ -2,6 +2,7 @@
 // (text in the field, their width and scale, how often the site was visited, what the browser prefers), and sound 440 Hz from a click on.
 import { EventEmitter, once } from "node:events";
 import { createServer } from "node:http";
+import { text } from "node:stream/consumers";
 
 import { hostAddress, removeAll, runName } from "./docker.mjs";
 
@@ -39,9 +40,7 @@ export async function startSite() {
   const holds = new Map();
   const server = createServer(async (request, response) => {
     if (request.method === "POST" && request.url === "/report") {
-      let body = "";
-      for await (const part of request) body += part;
-      reports.push(JSON.parse(body));
+      reports.push(JSON.parse(await text(request)));
       arrived.emit("report");
       response.writeHead(204).end();
       return;
