@@ -128,7 +128,7 @@ describe("Firefox's tabs", () => {
   it("are told to SAGE3 when they are opened, moved, navigated and closed", async () => {
     const viewer = await look({ vm: "upgraded", env: { FIREFOX_URLS: [url("red"), url("blue")] } });
     await told("red", "blue");
-    await viewer.filled(pixels("red"), 0.5, 60);
+    await viewer.filled(pixels("red"), 0.5);
     await openTab(viewer, "green");
     await told("red", "blue", "green");
     await viewer.page.keyboard.press("Control+Shift+PageUp");
@@ -190,13 +190,13 @@ describe("Firefox's tabs", () => {
     await until("the desktop is stopped", async () => {
       const { body } = await service.call("GET", `/api/vm/ws/${uid}`);
       return body.details === "container not running";
-    }, 60);
+    });
   }
 
   /** Selects the first tab, whichever is selected, and waits until it is seen. */
   async function selectFirst(viewer, ...names) {
     const any = (colours) => colours.some((colour) => window.viewer.share(colour, 24) > 0.5);
-    await viewer.until("one of the pages", any, names.map(pixels), 60);
+    await viewer.until("one of the pages", any, names.map(pixels));
     await viewer.page.locator("canvas").focus();
     // Firefox asks the page whether it wants Alt+1, and handles other keys meanwhile: when the first tab was selected already,
     // nothing would tell that it is done. So another one comes before it.
@@ -238,7 +238,7 @@ describe("Firefox's tabs", () => {
     const viewer = await look();
     await told("blue", "red", "green");
     // The one that was selected last is selected again.
-    await viewer.filled(pixels("green"), 0.5, 60);
+    await viewer.filled(pixels("green"), 0.5);
     // Nobody has looked at the first one since the start, so it is fetched when it is selected.
     const page = site.hold(colours.blue);
     await viewer.page.locator("canvas").focus();

@@ -6,6 +6,7 @@ import { createServer as createTlsServer } from "node:https";
 import { text } from "node:stream/consumers";
 
 import { pageFile } from "./browser.mjs";
+import { PATIENCE } from "./wait.mjs";
 
 export const token = "a-token-of-sage3";
 
@@ -57,8 +58,8 @@ export async function startSage3(certificate) {
     },
 
     /** Waits until a key's value that was reported last for a desktop fits, and returns it. */
-    async value(what, uid, key, fits, seconds = 60) {
-      const signal = AbortSignal.timeout(seconds * 1000);
+    async value(what, uid, key, fits) {
+      const signal = AbortSignal.timeout(PATIENCE * 1000);
       for (;;) {
         const values = this.values(uid, key);
         if (values.length && fits(values.at(-1))) return values.at(-1);
@@ -67,7 +68,7 @@ export async function startSage3(certificate) {
         } catch {
           // Pictures are long.
           const seen = JSON.stringify(reports, (_, value) => (typeof value === "string" ? value.slice(0, 100) : value));
-          throw new Error(`${what}: not reported within ${seconds} s (reported: ${seen})`);
+          throw new Error(`${what}: not reported within ${PATIENCE} s (reported: ${seen})`);
         }
       }
     },

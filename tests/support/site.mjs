@@ -5,6 +5,7 @@ import { createServer } from "node:http";
 import { text } from "node:stream/consumers";
 
 import { hostAddress, removeAll, runName } from "./docker.mjs";
+import { PATIENCE } from "./wait.mjs";
 
 function page(colour) {
   return `<!doctype html><html lang="en"><meta charset="utf-8"><title>${colour}</title>
@@ -80,7 +81,7 @@ export async function startSite() {
     },
 
     /** Waits for a report that fits. */
-    async report(what, fits, seconds = 30) {
+    async report(what, fits, seconds = PATIENCE) {
       const signal = AbortSignal.timeout(seconds * 1000);
       for (;;) {
         const report = reports.find(fits);

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 
 import { openConsole, picture, seriousFindings } from "./console.mjs";
+import { PATIENCE } from "./wait.mjs";
 
 /** The tiny desktop's colours. */
 export const red = [255, 0, 0];
@@ -34,18 +35,18 @@ export class ConsoleViewer {
   }
 
   /** Waits until the viewer is in a state, such as `connected`, `asleep`, `lost`. */
-  state(name, seconds = 30) {
-    return this.until(`the viewer is ${name}`, (name) => document.querySelector("main")?.dataset.state === name, name, seconds);
+  state(name) {
+    return this.until(`the viewer is ${name}`, (name) => document.querySelector("main")?.dataset.state === name, name);
   }
 
   /** Waits until the whole picture is there. */
-  live(seconds = 60) {
-    return this.until("the picture is there", () => document.querySelector("main")?.dataset.live === "true", undefined, seconds);
+  live() {
+    return this.until("the picture is there", () => document.querySelector("main")?.dataset.live === "true");
   }
 
-  async until(what, ask, argument, seconds = 30) {
+  async until(what, ask, argument) {
     try {
-      await this.page.waitForFunction(ask, argument, { polling: 100, timeout: seconds * 1000 });
+      await this.page.waitForFunction(ask, argument, { polling: 100, timeout: PATIENCE * 1000 });
     } catch (error) {
       await this.screenshot(`failed-viewer-${what.replace(/[^a-z0-9]+/gi, "-")}`);
       const state = await this.page.evaluate(() => document.querySelector("main")?.dataset.state);
