@@ -7,7 +7,7 @@ import { fits, openConsole, picture, seriousFindings, tabTo } from "../support/c
 import { containers, docker } from "../support/docker.mjs";
 import { startProxy } from "../support/proxy.mjs";
 import { startService } from "../support/service.mjs";
-import { ConsoleViewer } from "../support/viewer.mjs";
+import { ConsoleViewer, hasPicture } from "../support/viewer.mjs";
 import { until } from "../support/wait.mjs";
 
 const catalog = `
@@ -235,7 +235,10 @@ describe("the launcher", () => {
 
   it("offers recent desktops, and starts one that sleeps, stops it and deletes it", async () => {
     await service.open("office", { vm: "tiny" });
-    const page = await openConsole(browser, service.api);
+    const page = await openConsole(browser, service.api, "/view/office");
+    await new ConsoleViewer(page).live();
+    await page.goto(service.api);
+    await hasPicture(service, "office");
     const card = page.locator(".card.desktop", { hasText: "office" });
     await card.getByText("Running").waitFor();
     await card.getByRole("button", { name: "Stop Tiny, office" }).click();

@@ -6,7 +6,7 @@ import { after, afterEach, before, describe, it } from "node:test";
 import { closePages, startBrowser } from "../support/browser.mjs";
 import { startProxy } from "../support/proxy.mjs";
 import { startService } from "../support/service.mjs";
-import { colourOf, grey, openViewer, red } from "../support/viewer.mjs";
+import { colourOf, grey, hasPicture, openViewer, red } from "../support/viewer.mjs";
 import { until } from "../support/wait.mjs";
 
 describe("the viewer", () => {
@@ -254,8 +254,9 @@ describe("the viewer", () => {
     await before.focused();
     await before.page.keyboard.press("a");
     await before.middle(colourOf(0x61));
-    await service.call("DELETE", "/api/vm/sleeper");
     await before.close();
+    await hasPicture(service, "sleeper");
+    await service.call("DELETE", "/api/vm/sleeper");
     const viewer = await openViewer(browser, address("sleeper"));
     await viewer.state("asleep");
     // The picture that the service kept of it.

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 
 import { openConsole, picture, seriousFindings } from "./console.mjs";
-import { PATIENCE } from "./wait.mjs";
+import { PATIENCE, until } from "./wait.mjs";
 
 /** The tiny desktop's colours. */
 export const red = [255, 0, 0];
@@ -28,6 +28,13 @@ export async function openViewer(browser, address, { width = 1024, height = 640,
   const { origin, pathname, search, hash } = new URL(address);
   return new ConsoleViewer(await openConsole(browser, origin, pathname + search + hash, { width, height, ...context }));
 }
+
+/**
+ * Waits until the service has kept the picture that it takes when the last viewer leaves. The one that is taken before a
+ * stop has two seconds, which may not be enough on a busy machine.
+ */
+export const hasPicture = (service, uid) =>
+  until("a picture is kept", async () => (await service.call("GET", `/api/vm/${uid}`)).body.picture);
 
 export class ConsoleViewer {
   constructor(page) {
