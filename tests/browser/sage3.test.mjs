@@ -13,6 +13,7 @@ import { call } from "../support/http.mjs";
 import { startSage3, token } from "../support/sage3.mjs";
 import { startService } from "../support/service.mjs";
 import { startSite } from "../support/site.mjs";
+import { pictured } from "../support/viewer.mjs";
 import { until } from "../support/wait.mjs";
 
 const host = "desktops.localhost";
@@ -243,6 +244,7 @@ describe("SAGE3's client", () => {
 
   it("sends the last image of a stop as well", async () => {
     await visit(owner, second);
+    await pictured(owner.page, nginx.origin, uid, 10, 630, second.colour);
     sage3.forget();
     const { status } = await service.call("DELETE", `/api/vm/${uid}`);
     assert.ok(status < 300, String(status));

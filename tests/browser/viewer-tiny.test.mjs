@@ -6,7 +6,7 @@ import { after, afterEach, before, describe, it } from "node:test";
 import { closePages, startBrowser } from "../support/browser.mjs";
 import { startProxy } from "../support/proxy.mjs";
 import { startService } from "../support/service.mjs";
-import { colourOf, grey, hasPicture, openViewer, red } from "../support/viewer.mjs";
+import { colourOf, grey, hasPicture, openViewer, pictured, red } from "../support/viewer.mjs";
 import { until } from "../support/wait.mjs";
 
 describe("the viewer", () => {
@@ -254,6 +254,7 @@ describe("the viewer", () => {
     await before.focused();
     await before.page.keyboard.press("a");
     await before.middle(colourOf(0x61));
+    await pictured(before.page, service.api, "sleeper", 492, 340, colourOf(0x61));
     await before.close();
     await hasPicture(service, "sleeper");
     await service.call("DELETE", "/api/vm/sleeper");

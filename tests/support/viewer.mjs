@@ -30,6 +30,21 @@ export async function openViewer(browser, address, { width = 1024, height = 640,
 }
 
 /**
+ * Waits until the service itself sees a color at a place of the desktop, so that all pictures from now on show it: one that is
+ * taken may be a second old. `page` is one that may call the service, at `origin`.
+ */
+export const pictured = (page, origin, uid, x, y, color) =>
+  until(`a picture with ${color} at ${x},${y}`, async () => {
+    const seen = await page.evaluate(async ([address, x, y]) => {
+      const picture = await createImageBitmap(await (await fetch(address)).blob());
+      const context = new OffscreenCanvas(1, 1).getContext("2d");
+      context.drawImage(picture, -x, -y);
+      return [...context.getImageData(0, 0, 1, 1).data];
+    }, [`${origin}/api/vm/${uid}/screenshot`, x, y]);
+    return color.every((value, channel) => Math.abs(value - seen[channel]) <= 24);
+  });
+
+/**
  * Waits until the service has kept the picture that it takes when the last viewer leaves. The one that is taken before a
  * stop has two seconds, which may not be enough on a busy machine.
  */
