@@ -46,13 +46,13 @@ describe("Firefox", () => {
       if (!response.ok) return false;
       const tabs = savedTabs(Buffer.from(await response.arrayBuffer()));
       return tabs.length === 3 && tabs[0] === address && tabs[1] === "about:license" && tabs[2]?.endsWith(page.name);
-    }, 60);
+    });
   });
 
   it("follows the scale of the viewers' displays while it runs", async () => {
     const { url } = await service.open("scaled", { vm: "firefox", env: { FIREFOX_URLS: [site.url(page.name)] } });
     const viewer = await view(browser, service.streams + url);
-    await viewer.filled(page.colour, 0.5, 60);
+    await viewer.filled(page.colour, 0.5);
     const say = (name, scale) =>
       viewer.page.evaluate(
         ([address, name, scale]) => {

@@ -43,6 +43,14 @@ describe("a page of another origin", () => {
     }
   }
 
+  /** Asks as a page that is allowed to, more than once: Chromium may give up a request when a container's network interface appears. */
+  const answered = (method, path, body) =>
+    until(`an answer to ${method} ${path}`, async () => {
+      const answer = await ask(allowed, method, path, "application/json", body);
+      if (answer.refused) throw new Error(answer.refused);
+      return answer;
+    });
+
   /** Opens a stream from a page of an origin: "open", or "refused". */
   async function connect(origin, url) {
     const page = await openPage(browser, origin);
@@ -66,17 +74,12 @@ describe("a page of another origin", () => {
   const refused = { refused: "TypeError" };
 
   it("is served where its origin is allowed, errors included", async () => {
-    // More than once, because Chromium may give up a request when a container's network interface appears.
-    const answer = await until("an answer", async () => {
-      const answer = await ask(allowed, "POST", "/api/vm/any/allowed", "application/json", tiny);
-      if (answer.refused) throw new Error(answer.refused);
-      return answer;
-    });
+    const answer = await answered("POST", "/api/vm/any/allowed", tiny);
     assert.equal(answer.status, 200);
     assert.match(answer.body.url, /^\/stream\/\d+\/vnc$/);
-    const running = await ask(allowed, "GET", "/api/vm/ws/allowed", "application/json");
+    const running = await answered("GET", "/api/vm/ws/allowed");
     assert.deepEqual(running, { status: 200, body: { url: answer.body.url } });
-    const unknown = await ask(allowed, "POST", "/api/vm/any/unknown", "application/json", '{"vm": "none-such"}');
+    const unknown = await answered("POST", "/api/vm/any/unknown", '{"vm": "none-such"}');
     assert.equal(unknown.status, 404);
     assert.ok(unknown.body.details);
     assert.ok(!("url" in unknown.body));

@@ -13,6 +13,7 @@ import { call } from "../support/http.mjs";
 import { startSage3, token } from "../support/sage3.mjs";
 import { startService } from "../support/service.mjs";
 import { startSite } from "../support/site.mjs";
+import { pictured } from "../support/viewer.mjs";
 import { until } from "../support/wait.mjs";
 
 const host = "desktops.localhost";
@@ -165,7 +166,7 @@ describe("SAGE3's client", () => {
 
     await Promise.all([owner, other].map(connected));
     // Firefox's own start page in the dark theme, on all of the desktop.
-    await owner.until("a dark Firefox", () => window.viewer.greys(24, 80) > 0.8 && window.viewer.colours() > 8, undefined, 60);
+    await owner.until("a dark Firefox", () => window.viewer.greys(24, 80) > 0.8 && window.viewer.colours() > 8);
     await visit(owner, first);
     await other.filled(first.colour, 0.5);
     await site.report("a page that is to be dark", ({ page, dark }) => page === first.name && dark === true);
@@ -219,7 +220,7 @@ describe("SAGE3's client", () => {
     await owner.page.evaluate(() => window.viewer.rfb.disconnect());
     await assertLastImage(owner, first);
     const gone = () => asks(owner, "call", "GET", `/api/vm/ws/${uid}`);
-    await until("the desktop is stopped", async () => (await gone()).details === notRunning.details, 60);
+    await until("the desktop is stopped", async () => (await gone()).details === notRunning.details);
     await until("its container is removed", async () => !(await containers(`${service.name}-${uid}`)).length);
     assert.equal(sage3.values(uid, "state.lastImage").length, 1);
     // The page asks for the sound again and again, in vain.
@@ -234,7 +235,7 @@ describe("SAGE3's client", () => {
     const answer = await asks(owner, "mount", uid, vm, {});
     assert.equal(answer.uid, uid);
     await connected(owner);
-    await owner.filled(first.colour, 0.5, 60);
+    await owner.filled(first.colour, 0.5);
     await site.report("the same page, still dark", ({ page, dark }) => page === first.name && dark === true);
     assert.ok((await environment()).includes(`FIREFOX_THEME=${DARK}`));
     await owner.click(512, 400);
@@ -243,6 +244,7 @@ describe("SAGE3's client", () => {
 
   it("sends the last image of a stop as well", async () => {
     await visit(owner, second);
+    await pictured(owner.page, nginx.origin, uid, 10, 630, second.colour);
     sage3.forget();
     const { status } = await service.call("DELETE", `/api/vm/${uid}`);
     assert.ok(status < 300, String(status));

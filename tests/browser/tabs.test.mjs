@@ -2,7 +2,7 @@
 // are there again (with the profile) after whatever ended the desktop.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { once } from "node:events";
+import { text } from "node:stream/consumers";
 import { after, afterEach, before, describe, it } from "node:test";
 
 import { closePages, pages, startBrowser, view } from "../support/browser.mjs";
@@ -119,19 +119,16 @@ describe("Firefox's tabs", () => {
       printf 'POST %s HTTP/1.1\\r\\nHost: %s\\r\\nContent-Type: application/json\\r\\nContent-Length: ${length}\\r\\nConnection: close\\r\\n\\r\\n' "$path" "$host" >&3 &&
       cat >&3 && read -r _ status _ <&3 && echo "$status"`;
     const child = spawn("docker", ["exec", "-i", await container(from), "bash", "-c", script], { stdio: ["pipe", "pipe", "inherit"] });
-    let printed = "";
-    child.stdout.on("data", (text) => (printed += text));
     // The service may answer before it has read all.
     child.stdin.on("error", () => {});
     child.stdin.end(body);
-    await once(child, "close");
-    return Number(printed);
+    return Number(await text(child.stdout));
   }
 
   it("are told to SAGE3 when they are opened, moved, navigated and closed", async () => {
     const viewer = await look({ vm: "upgraded", env: { FIREFOX_URLS: [url("red"), url("blue")] } });
     await told("red", "blue");
-    await viewer.filled(pixels("red"), 0.5, 60);
+    await viewer.filled(pixels("red"), 0.5);
     await openTab(viewer, "green");
     await told("red", "blue", "green");
     await viewer.page.keyboard.press("Control+Shift+PageUp");
@@ -193,13 +190,13 @@ describe("Firefox's tabs", () => {
     await until("the desktop is stopped", async () => {
       const { body } = await service.call("GET", `/api/vm/ws/${uid}`);
       return body.details === "container not running";
-    }, 60);
+    });
   }
 
   /** Selects the first tab, whichever is selected, and waits until it is seen. */
   async function selectFirst(viewer, ...names) {
     const any = (colours) => colours.some((colour) => window.viewer.share(colour, 24) > 0.5);
-    await viewer.until("one of the pages", any, names.map(pixels), 60);
+    await viewer.until("one of the pages", any, names.map(pixels));
     await viewer.page.locator("canvas").focus();
     // Firefox asks the page whether it wants Alt+1, and handles other keys meanwhile: when the first tab was selected already,
     // nothing would tell that it is done. So another one comes before it.
@@ -241,7 +238,7 @@ describe("Firefox's tabs", () => {
     const viewer = await look();
     await told("blue", "red", "green");
     // The one that was selected last is selected again.
-    await viewer.filled(pixels("green"), 0.5, 60);
+    await viewer.filled(pixels("green"), 0.5);
     // Nobody has looked at the first one since the start, so it is fetched when it is selected.
     const page = site.hold(colours.blue);
     await viewer.page.locator("canvas").focus();

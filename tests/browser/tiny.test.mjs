@@ -11,7 +11,6 @@ const red = [255, 0, 0];
 const green = [0, 255, 0];
 const blue = [0, 0, 255];
 const yellow = [255, 255, 0];
-const white = [255, 255, 255];
 const grey = [128, 128, 128];
 // What the middle square becomes: palette[keysym % 8] of the tiny desktop.
 const palette = [
@@ -87,7 +86,9 @@ describe("the tiny desktop in noVNC", () => {
     for (const viewer of [one, two]) await viewer.pixel(512, 320, palette[0x010065e5 % 8]);
 
     await one.drag(200, 500, 300, 500);
-    for (const viewer of [one, two]) await viewer.pixel(250, 500, white, 48);
+    // Somewhere on the way: of the places of a fast pointer not all are sent.
+    const line = () => Array.from({ length: 80 }, (_, at) => window.viewer.pixel(210 + at, 500)).some((pixel) => pixel.every((value) => value > 207));
+    for (const viewer of [one, two]) await viewer.until("a line", line);
     await two.screenshot("tiny-drawn");
     await Promise.all([one.close(), two.close()]);
   });
@@ -144,6 +145,7 @@ describe("the tiny desktop in noVNC", () => {
   it("is gone soon after the last viewer, and is back under its name", async () => {
     const { url } = await service.open("idle", { vm: "tiny" });
     const viewer = await view(browser, service.streams + url);
+    await showsItsCorners(viewer, 1024, 640);
     await viewer.page.locator("canvas").focus();
     await viewer.page.keyboard.press("a");
     await viewer.pixel(512, 320, palette[0x61 % 8]);

@@ -2,6 +2,7 @@
 import { after, afterEach, before, describe, it } from "node:test";
 
 import { closePages, startBrowser } from "../support/browser.mjs";
+import { paste } from "../support/firefox.mjs";
 import { startService } from "../support/service.mjs";
 import { startSite } from "../support/site.mjs";
 import { openViewer } from "../support/viewer.mjs";
@@ -51,8 +52,7 @@ describe("the viewer of Firefox", () => {
   it("pastes and copies without a panel where the browser allows it", async () => {
     const viewer = await read({ permissions: ["clipboard-read", "clipboard-write"] });
     await viewer.page.evaluate(() => navigator.clipboard.writeText("pasted: naïve 日本"));
-    await viewer.page.keyboard.press("Control+v");
-    await site.report("what was pasted", ({ text }) => text === "pasted: naïve 日本");
+    await paste(viewer, site, "what was pasted", ({ text }) => text === "pasted: naïve 日本");
     await viewer.page.keyboard.press("Control+a");
     await viewer.page.keyboard.type("copied here");
     await site.report("what was typed", ({ text }) => text === "copied here");
@@ -64,9 +64,7 @@ describe("the viewer of Firefox", () => {
       await navigator.clipboard.writeText("from elsewhere");
       dispatchEvent(new Event("focus"));
     });
-    await viewer.page.keyboard.press("Control+a");
-    await viewer.page.keyboard.press("Shift+Insert");
-    await site.report("what was copied elsewhere", ({ text }) => text === "from elsewhere");
+    await paste(viewer, site, "what was copied elsewhere", ({ text }) => text === "from elsewhere", "Shift+Insert");
     await viewer.screenshot("viewer-firefox");
     await viewer.assertClean();
   });
@@ -76,17 +74,14 @@ describe("the viewer of Firefox", () => {
     const writer = await openViewer(browser, `${service.api}/view/reader?view_only=true`, { permissions: ["clipboard-write"] });
     await writer.page.evaluate(() => navigator.clipboard.writeText("by keys alone"));
     const viewer = await read();
-    await viewer.page.keyboard.press("Control+v");
-    await site.report("what was pasted", ({ text }) => text === "by keys alone");
+    await paste(viewer, site, "what was pasted", ({ text }) => text === "by keys alone");
 
     await viewer.tool("clipboard");
     await viewer.page.fill("#clipboard-to", "from the panel, ✓");
     await viewer.page.getByRole("button", { name: "Put into its clipboard" }).click();
     await viewer.page.keyboard.press("Escape");
     await viewer.page.mouse.click(512, 400);
-    await viewer.page.keyboard.press("Control+a");
-    await viewer.page.keyboard.press("Shift+Insert");
-    await site.report("what the panel sent", ({ text }) => text === "from the panel, ✓");
+    await paste(viewer, site, "what the panel sent", ({ text }) => text === "from the panel, ✓", "Shift+Insert");
 
     await viewer.page.keyboard.press("Control+a");
     await viewer.page.keyboard.press("Control+c");

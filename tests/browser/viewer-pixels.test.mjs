@@ -42,6 +42,33 @@ function takeDisplay() {
   });
 }
 
+/** Remembers the sizes that the page asks the desktop for (rfbproto, "SetDesktopSize"), in `asked`; while `holds`, nothing arrives, until `release` is called. */
+function watchSizes() {
+  globalThis.asked = [];
+  const { send } = WebSocket.prototype;
+  WebSocket.prototype.send = function (data) {
+    const bytes = new DataView(data.buffer ?? data, data.byteOffset ?? 0, data.byteLength);
+    if (bytes.getUint8(0) === 251) globalThis.asked.push([bytes.getUint16(2), bytes.getUint16(4)].join("x"));
+    return send.call(this, data);
+  };
+  globalThis.holds = false;
+  const held = [];
+  const { get, set } = Object.getOwnPropertyDescriptor(WebSocket.prototype, "onmessage");
+  Object.defineProperty(WebSocket.prototype, "onmessage", {
+    get,
+    set(take) {
+      set.call(this, (event) => (globalThis.holds ? held.push(() => take(event)) : take(event)));
+    },
+  });
+  globalThis.release = () => {
+    globalThis.holds = false;
+    held.splice(0).forEach((take) => take());
+  };
+}
+
+/** When a page has drawn what was changed before. */
+const drawn = (page) => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+
 describe("the screen's own pixels", () => {
   let service, browser;
 
@@ -62,6 +89,7 @@ describe("the screen's own pixels", () => {
     await service.open(uid, { vm });
     const prepared = async (options) => {
       const opened = await browser.newContext(options);
+      await opened.addInitScript(watchSizes);
       await opened.addInitScript(takeDisplay);
       await opened.route(`**/api/vm/${uid}`, async (route) => {
         const response = await route.fetch();
@@ -158,6 +186,38 @@ describe("the screen's own pixels", () => {
     await says(1);
     await viewer.assertClean();
     await viewer.page.setViewportSize({ width: 440, height: 260 });
+    await viewer.sized(880, 520);
+    await says(2);
+  });
+
+  it("are left as long as the window has no fewer, on whichever screens it was meanwhile", async () => {
+    const { viewer, says } = await open("dragged", { vm: "bounded" });
+    await viewer.sized(800, 500);
+    const devtools = await viewer.page.context().newCDPSession(viewer.page);
+    for (const [width, deviceScaleFactor] of [[800, 1], [800, 2], [820, 2], [800, 2]]) {
+      await devtools.send("Emulation.setDeviceMetricsOverride", { width, height: 500, deviceScaleFactor, mobile: false });
+      await viewer.until(`a screen of ${deviceScaleFactor}`, ([width, ratio]) => innerWidth === width && devicePixelRatio === ratio, [width, deviceScaleFactor]);
+      await viewer.sized(width, 500);
+      await drawn(viewer.page);
+    }
+    await says(1);
+    await devtools.send("Emulation.setDeviceMetricsOverride", { width: 440, height: 260, deviceScaleFactor: 2, mobile: false });
+    await viewer.sized(880, 520);
+    await says(2);
+    const asked = await viewer.page.evaluate(() => globalThis.asked);
+    assert.deepEqual(asked, ["1600x1000", "800x500", "820x500", "800x500", "880x520"]);
+  });
+
+  it("are asked for by a window that became small enough before a larger size was refused", async () => {
+    const { viewer, says } = await open("shrunk", { vm: "bounded" });
+    await viewer.sized(800, 500);
+    await says(1);
+    await viewer.page.evaluate(() => (globalThis.holds = true));
+    await viewer.page.setViewportSize({ width: 700, height: 450 });
+    await viewer.until("the larger size is asked for", () => globalThis.asked.at(-1) === "1400x900");
+    await viewer.page.setViewportSize({ width: 440, height: 260 });
+    await drawn(viewer.page);
+    await viewer.page.evaluate(() => globalThis.release());
     await viewer.sized(880, 520);
     await says(2);
   });

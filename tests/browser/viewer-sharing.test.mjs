@@ -33,6 +33,7 @@ describe("sharing", () => {
     await service.open(uid, { vm: "tiny" });
     const viewer = await openViewer(browser, `${service.api}/view/${uid}`, context);
     await viewer.live();
+    await viewer.painted();
     await viewer.tool("share");
     await viewer.page.waitForSelector('.panel[data-panel="share"]');
     return viewer;

@@ -127,9 +127,9 @@ describe("behind TLS", () => {
       });
 
       it("a still screen outlives what the proxy waits for", async () => {
-        // Nginx waits for an hour in our file; here for two seconds, of which the service's pings are more than enough.
+        // Nginx waits for an hour in our file; here for three seconds, of which the service's pings are more than enough.
         const impatient = name === "Nginx"
-          ? await start(service, (site) => replaced(site, ["proxy_read_timeout 3600s", "proxy_read_timeout 2s"]))
+          ? await start(service, (site) => replaced(site, ["proxy_read_timeout 3600s", "proxy_read_timeout 3s"]))
           : front;
         try {
           const socket = await open(impatient, url);

@@ -25,8 +25,8 @@ describe("./up", () => {
       stdio: ["ignore", "pipe", "pipe"],
     });
     let printed = "";
-    child.stdout.on("data", (text) => (printed += text));
-    child.stderr.on("data", (text) => (printed += text));
+    child.stdout.setEncoding("utf8").on("data", (text) => (printed += text));
+    child.stderr.setEncoding("utf8").on("data", (text) => (printed += text));
     const [code] = await once(child, "close");
     return { code, seconds: (Date.now() - began) / 1000, printed };
   }

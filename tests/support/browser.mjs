@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
 import { out } from "./out.mjs";
+import { PATIENCE } from "./wait.mjs";
 
 const files = fileURLToPath(new URL("../browser/page", import.meta.url));
 const novnc = fileURLToPath(new URL("../node_modules/@novnc/novnc", import.meta.url));
@@ -49,6 +50,7 @@ export async function pageFile(pathname) {
  */
 export async function openPage(browser, origin, viewport) {
   const page = await browser.newPage({ viewport });
+  page.setDefaultTimeout(PATIENCE * 1000);
   await page.route(`${origin}/**`, async (route) => {
     await route.fulfill((await pageFile(new URL(route.request().url()).pathname)) ?? { status: 404 });
   });
@@ -80,7 +82,7 @@ export class Viewer {
   }
 
   /** Waits until a function that runs in the page says true. */
-  async until(what, ask, argument, seconds = 30) {
+  async until(what, ask, argument, seconds = PATIENCE) {
     try {
       await this.page.waitForFunction(ask, argument, { polling: 100, timeout: seconds * 1000 });
     } catch (error) {
@@ -112,7 +114,7 @@ export class Viewer {
   }
 
   /** Waits until at least this share of the screen, 0 to 1, has a colour. */
-  filled(colour, share, seconds = 30) {
+  filled(colour, share, seconds = PATIENCE) {
     const what = `colour ${colour} on ${share * 100} % of the screen`;
     return this.until(what, ([colour, share]) => window.viewer.share(colour, 24) >= share, [colour, share], seconds);
   }

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { out } from "./out.mjs";
+import { PATIENCE } from "./wait.mjs";
 
 const axe = fileURLToPath(new URL("../node_modules/axe-core/axe.min.js", import.meta.url));
 
@@ -14,6 +15,7 @@ const axe = fileURLToPath(new URL("../node_modules/axe-core/axe.min.js", import.
 export async function openConsole(browser, origin, path = "/", { width = 1280, height = 800, ...options } = {}) {
   const context = await browser.newContext({ viewport: { width, height }, locale: "en-GB", ...options });
   const page = await context.newPage();
+  page.setDefaultTimeout(PATIENCE * 1000);
   page.complaints = [];
   const { host } = new URL(origin);
   page.on("request", (request) => {

@@ -26,17 +26,19 @@ export async function containers(prefix, ...filters) {
 
 /** Removes containers, volumes and networks whose names begin with `prefix`. */
 export async function removeAll(prefix) {
-  await until("its containers are removed", async () => {
-    const found = await containers(prefix);
-    // One that is being removed already is only waited for.
-    if (found.length) await docker("rm", "-f", "-v", ...found);
-    return !found.length;
-  });
   const named = async (kind) => lines(await docker(kind, "ls", "--format", "{{.Name}}", "--filter", `name=^${prefix}`));
-  const volumes = await named("volume");
-  if (volumes.length) await docker("volume", "rm", "-f", ...volumes);
-  const networks = await named("network");
-  if (networks.length) await docker("network", "rm", ...networks);
+  for (const [what, find, ...remove] of [
+    ["containers", () => containers(prefix), "rm", "-f", "-v"],
+    ["volumes", () => named("volume"), "volume", "rm", "-f"],
+    ["networks", () => named("network"), "network", "rm"],
+  ]) {
+    // What is being removed already, or is let go of by a container that just was, is only waited for.
+    await until(`its ${what} are removed`, async () => {
+      const found = await find();
+      if (found.length) await docker(...remove, ...found);
+      return !found.length;
+    });
+  }
 }
 
 /** The address that `host.docker.internal` is in a desktop's container. */

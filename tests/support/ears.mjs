@@ -1,9 +1,10 @@
 // What a test hears in a page that plays a desktop's sound (page/player.js).
+import { PATIENCE } from "./wait.mjs";
 
 /** Waits until a function that runs in the page, on what it plays, says true. */
 export async function hears(page, what, ask, argument) {
   try {
-    await page.waitForFunction(ask, argument, { polling: 20, timeout: 30_000 });
+    await page.waitForFunction(ask, argument, { polling: 20, timeout: PATIENCE * 1000 });
   } catch (error) {
     const seen = await page.evaluate(() => ({
       ...window.sound?.state,

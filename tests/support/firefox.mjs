@@ -1,4 +1,5 @@
 // What a person does with the Firefox of a desktop.
+import { until } from "./wait.mjs";
 
 /** Somewhere in its address bar, from the upper left corner of the desktop. */
 const ADDRESS_BAR = [520, 64];
@@ -12,6 +13,18 @@ export async function openAddress(viewer, address) {
   await viewer.page.keyboard.press("Control+a");
   await viewer.page.keyboard.type(address);
   await viewer.page.keyboard.press("Enter");
+}
+
+/**
+ * Pastes by keys over all that is in a page's field, until the site has a report that fits. More than once if need be:
+ * Firefox gives up on a clipboard that takes a second to come, as it may on a busy machine, and has it the next time.
+ */
+export function paste({ page }, site, what, fits, keys = "Control+v") {
+  return until(what, async () => {
+    await page.keyboard.press("Control+a");
+    await page.keyboard.press(keys);
+    return site.report(what, fits, 10);
+  });
 }
 
 /** Expands a block of LZ4 (https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md). */

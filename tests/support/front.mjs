@@ -47,8 +47,8 @@ export async function runProgram(command, prepare, ready) {
   try {
     const { args, ...rest } = await prepare(directory);
     child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], env: { ...environment, ...rest.environment } });
-    child.stdout.on("data", (text) => (log += text));
-    child.stderr.on("data", (text) => (log += text));
+    child.stdout.setEncoding("utf8").on("data", (text) => (log += text));
+    child.stderr.setEncoding("utf8").on("data", (text) => (log += text));
     ended = once(child, "close");
     await until(`${command} is ready`, async () => {
       if (child.exitCode !== null) throw new Error(`${command} ended`);

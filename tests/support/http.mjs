@@ -3,6 +3,7 @@
 import { once } from "node:events";
 import { request as plain } from "node:http";
 import { request as secure } from "node:https";
+import { text } from "node:stream/consumers";
 
 function begin(url, { body, ...options } = {}) {
   const request = (url.startsWith("https:") ? secure : plain)(url, { agent: false, ...options });
@@ -15,10 +16,7 @@ function begin(url, { body, ...options } = {}) {
 /** One call; returns status, headers and the whole body as text. Options are those of Node's request, and `body`. */
 export async function call(url, options) {
   const [response] = await once(begin(url, options), "response");
-  response.setEncoding("utf8");
-  let text = "";
-  for await (const part of response) text += part;
-  return { status: response.statusCode, headers: response.headers, text };
+  return { status: response.statusCode, headers: response.headers, text: await text(response) };
 }
 
 /** One call whose answer is still coming: returns status, `next()` for the following part as text, and `close()`. */

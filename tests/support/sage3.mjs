@@ -3,8 +3,10 @@ import { EventEmitter, once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { createServer as createTlsServer } from "node:https";
+import { text } from "node:stream/consumers";
 
 import { pageFile } from "./browser.mjs";
+import { PATIENCE } from "./wait.mjs";
 
 export const token = "a-token-of-sage3";
 
@@ -18,8 +20,7 @@ export async function startSage3(certificate) {
     const [, uid] = /^\/api\/apps\/([^/]+)$/.exec(pathname) ?? [];
     if (uid && request.method === "PUT") {
       const { authorization, "content-type": type } = request.headers;
-      let body = "";
-      for await (const part of request) body += part;
+      const body = await text(request);
       if (authorization !== `Bearer ${token}` || type !== "application/json") {
         response.writeHead(401).end();
         return;
@@ -57,8 +58,8 @@ export async function startSage3(certificate) {
     },
 
     /** Waits until a key's value that was reported last for a desktop fits, and returns it. */
-    async value(what, uid, key, fits, seconds = 60) {
-      const signal = AbortSignal.timeout(seconds * 1000);
+    async value(what, uid, key, fits) {
+      const signal = AbortSignal.timeout(PATIENCE * 1000);
       for (;;) {
         const values = this.values(uid, key);
         if (values.length && fits(values.at(-1))) return values.at(-1);
@@ -67,7 +68,7 @@ export async function startSage3(certificate) {
         } catch {
           // Pictures are long.
           const seen = JSON.stringify(reports, (_, value) => (typeof value === "string" ? value.slice(0, 100) : value));
-          throw new Error(`${what}: not reported within ${seconds} s (reported: ${seen})`);
+          throw new Error(`${what}: not reported within ${PATIENCE} s (reported: ${seen})`);
         }
       }
     },

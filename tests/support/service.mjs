@@ -1,5 +1,6 @@
 // A CoSage service of the test's own: the real binary, with its own data, names, ports and network.
 import { spawn } from "node:child_process";
+import { randomInt } from "node:crypto";
 import { once } from "node:events";
 import { access, constants, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
@@ -14,14 +15,24 @@ import { until } from "./wait.mjs";
 export const repository = fileURLToPath(new URL("../..", import.meta.url));
 export const binary = process.env.COSAGE_BINARY ?? join(repository, "target/release/cosage");
 
-/** A TCP port of loopback that nothing listens on. */
+/**
+ * A TCP port of loopback that nothing listens on. It is below the ephemeral ports, one of which any connection of any program
+ * may get before it is listened on, or while a service is restarted; and below those of `settingsOfItsOwn`.
+ */
 export async function freePort() {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address();
-  server.close();
-  await once(server, "close");
-  return port;
+  for (;;) {
+    const port = randomInt(12_001, 14_000);
+    const server = createServer().listen(port, "127.0.0.1");
+    try {
+      await once(server, "listening");
+    } catch (error) {
+      if (error.code !== "EADDRINUSE") throw error;
+      continue;
+    }
+    server.close();
+    await once(server, "close");
+    return port;
+  }
 }
 
 /** The environment of this process less every setting of the service, which refuses unknown ones. */
@@ -75,8 +86,8 @@ export async function startService(label, { settings = {}, catalog = "" } = {}) 
       env: { ...environmentWithoutSettings(), ...effective },
       stdio: ["ignore", "pipe", "pipe"],
     });
-    child.stdout.on("data", (text) => (log += text));
-    child.stderr.on("data", (text) => (log += text));
+    child.stdout.setEncoding("utf8").on("data", (text) => (log += text));
+    child.stderr.setEncoding("utf8").on("data", (text) => (log += text));
     ended = once(child, "close");
     await until("the service is ready", async () => {
       if (child.exitCode !== null) throw new Error(`the service ended with code ${child.exitCode}:\n${log}`);

@@ -2,8 +2,10 @@
 // (text in the field, their width and scale, how often the site was visited, what the browser prefers), and sound 440 Hz from a click on.
 import { EventEmitter, once } from "node:events";
 import { createServer } from "node:http";
+import { text } from "node:stream/consumers";
 
 import { hostAddress, removeAll, runName } from "./docker.mjs";
+import { PATIENCE } from "./wait.mjs";
 
 function page(colour) {
   return `<!doctype html><html lang="en"><meta charset="utf-8"><title>${colour}</title>
@@ -39,9 +41,7 @@ export async function startSite() {
   const holds = new Map();
   const server = createServer(async (request, response) => {
     if (request.method === "POST" && request.url === "/report") {
-      let body = "";
-      for await (const part of request) body += part;
-      reports.push(JSON.parse(body));
+      reports.push(JSON.parse(await text(request)));
       arrived.emit("report");
       response.writeHead(204).end();
       return;
@@ -81,7 +81,7 @@ export async function startSite() {
     },
 
     /** Waits for a report that fits. */
-    async report(what, fits, seconds = 30) {
+    async report(what, fits, seconds = PATIENCE) {
       const signal = AbortSignal.timeout(seconds * 1000);
       for (;;) {
         const report = reports.find(fits);

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 
 import { openConsole, picture, seriousFindings } from "./console.mjs";
+import { PATIENCE, until } from "./wait.mjs";
 
 /** The tiny desktop's colours. */
 export const red = [255, 0, 0];
@@ -28,24 +29,46 @@ export async function openViewer(browser, address, { width = 1024, height = 640,
   return new ConsoleViewer(await openConsole(browser, origin, pathname + search + hash, { width, height, ...context }));
 }
 
+/**
+ * Waits until the service itself sees a color at a place of the desktop, so that all pictures from now on show it: one that is
+ * taken may be a second old. `page` is one that may call the service, at `origin`.
+ */
+export const pictured = (page, origin, uid, x, y, color) =>
+  until(`a picture with ${color} at ${x},${y}`, async () => {
+    const seen = await page.evaluate(async ([address, x, y]) => {
+      const picture = await createImageBitmap(await (await fetch(address)).blob());
+      const context = new OffscreenCanvas(1, 1).getContext("2d");
+      context.drawImage(picture, -x, -y);
+      return [...context.getImageData(0, 0, 1, 1).data];
+    }, [`${origin}/api/vm/${uid}/screenshot`, x, y]);
+    return color.every((value, channel) => Math.abs(value - seen[channel]) <= 24);
+  });
+
+/**
+ * Waits until the service has kept the picture that it takes when the last viewer leaves. The one that is taken before a
+ * stop has two seconds, which may not be enough on a busy machine.
+ */
+export const hasPicture = (service, uid) =>
+  until("a picture is kept", async () => (await service.call("GET", `/api/vm/${uid}`)).body.picture);
+
 export class ConsoleViewer {
   constructor(page) {
     this.page = page;
   }
 
   /** Waits until the viewer is in a state, such as `connected`, `asleep`, `lost`. */
-  state(name, seconds = 30) {
-    return this.until(`the viewer is ${name}`, (name) => document.querySelector("main")?.dataset.state === name, name, seconds);
+  state(name) {
+    return this.until(`the viewer is ${name}`, (name) => document.querySelector("main")?.dataset.state === name, name);
   }
 
   /** Waits until the whole picture is there. */
-  live(seconds = 60) {
-    return this.until("the picture is there", () => document.querySelector("main")?.dataset.live === "true", undefined, seconds);
+  live() {
+    return this.until("the picture is there", () => document.querySelector("main")?.dataset.live === "true");
   }
 
-  async until(what, ask, argument, seconds = 30) {
+  async until(what, ask, argument) {
     try {
-      await this.page.waitForFunction(ask, argument, { polling: 100, timeout: seconds * 1000 });
+      await this.page.waitForFunction(ask, argument, { polling: 100, timeout: PATIENCE * 1000 });
     } catch (error) {
       await this.screenshot(`failed-viewer-${what.replace(/[^a-z0-9]+/gi, "-")}`);
       const state = await this.page.evaluate(() => document.querySelector("main")?.dataset.state);

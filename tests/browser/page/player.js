@@ -52,7 +52,6 @@ export async function listen(stream, closed = () => {}) {
     played: () => audio.currentTime,
     error: () => audio.error?.message ?? null,
     decoded: () => audio.webkitAudioDecodedByteCount,
-    ranges: () => buffer.buffered.length,
     /** The loudest frequency in Hz and how loud it is in dB of full scale. */
     loudest() {
       analyser.getFloatFrequencyData(spectrum);

@@ -57,13 +57,14 @@ describe("a form", () => {
   it("does not ask for what the browser knows", () => {
     const env: Record<string, Variable> = {
       TZ: { ...common, type: "timezone" },
-      LANG: { ...common, type: "language", options: ["en_US", "pt_BR", "zh_TW"] },
+      LANG: { ...common, type: "language", options: ["en_US", "he_IL", "nb_NO", "pt_BR", "zh_TW"] },
       A: text,
     };
     assert.deepEqual(asked(env), [["A", text]]);
     const of = (languages: string[]) => ofCaller(env, { timezone: "Asia/Tokyo", languages });
     assert.deepEqual(of(["tlh", "pt-PT", "en"]), { TZ: "Asia/Tokyo", LANG: "pt-PT" });
     assert.deepEqual(of(["zh-Hant-HK"]), { TZ: "Asia/Tokyo", LANG: "zh-Hant-HK" });
+    for (const near of ["no", "nn-NO", "iw", "zh-HK"]) assert.deepEqual(of([near, "en"]), { TZ: "Asia/Tokyo", LANG: near });
     assert.deepEqual(of(["tlh"]), { TZ: "Asia/Tokyo" });
     assert.deepEqual(ofCaller({ A: text }, { timezone: "UTC", languages: ["en"] }), {});
   });

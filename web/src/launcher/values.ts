@@ -29,6 +29,9 @@ export interface Surroundings {
   languages: readonly string[];
 }
 
+/** Languages of which one is taken for another, as the service does (`crates/cosage/src/catalog/locale.rs`). */
+const relatives = [["nb", "no", "nn"], ["he", "iw"], ["id", "in"], ["yi", "ji"]];
+
 /**
  * The time zone and the language of whoever starts a desktop, for an app that takes them. A language that the app does not
  * have is left out, which would only be refused.
@@ -39,7 +42,10 @@ export function ofCaller(env: Record<string, Variable>, { timezone, languages }:
     if (variable.type === "timezone" && timezone) result[name] = timezone;
     if (variable.type === "language") {
       const known = new Set(variable.options.map((option) => option.split("_")[0]));
-      const language = languages.find((language) => known.has(language.split("-")[0]!.toLowerCase()));
+      const language = languages.find((language) => {
+        const own = language.split("-")[0]!.toLowerCase();
+        return (relatives.find((group) => group.includes(own)) ?? [own]).some((one) => known.has(one));
+      });
       if (language) result[name] = language;
     }
   }

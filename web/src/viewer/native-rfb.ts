@@ -4,6 +4,12 @@ import RFB from "@novnc/novnc";
 /** How much of a pixel a window's size may miss by rounding in the browser's layout, which counts in 64ths of a CSS pixel. */
 const ROUNDING = 0.25;
 
+/** How many pixels of the screen a box of CSS pixels has, where one of CSS is `ratio` of the screen's along a side; `ratio` is at least 1. */
+export function screenPixels(width: number, height: number, ratio: number): { w: number; h: number } {
+  if (ratio === 1) return { w: width, h: height };
+  return { w: Math.floor(width * ratio + ROUNDING), h: Math.floor(height * ratio + ROUNDING) };
+}
+
 /**
  * noVNC takes a desktop's pixels for CSS pixels. This one takes them for pixels of the screen: it asks for as many as the window has, and shows
  * each as one. The methods that it overrides are not part of noVNC's documented interface, whose version is therefore
@@ -11,9 +17,11 @@ const ROUNDING = 0.25;
  */
 export class NativeRfb extends RFB {
   #ratio = 1;
+  /** The size that was asked for last, and the ratio at that time. */
+  #asked = { w: 0, h: 0, ratio: 1 };
 
-  /** Called when the desktop does not take the size that was asked for. */
-  onRefused: () => void = () => undefined;
+  /** Called when the desktop does not take a size in the screen's own pixels, with the number of these pixels. */
+  onRefused: (pixels: number) => void = () => undefined;
 
   /** Pixels of the screen for one of CSS, along a side; at least 1. */
   set pixelRatio(ratio: number) {
@@ -26,8 +34,13 @@ export class NativeRfb extends RFB {
 
   protected override _screenSize(): { w: number; h: number } {
     const { w, h } = super._screenSize();
-    if (this.#ratio === 1) return { w, h };
-    return { w: Math.floor(w * this.#ratio + ROUNDING), h: Math.floor(h * this.#ratio + ROUNDING) };
+    return screenPixels(w, h, this.#ratio);
+  }
+
+  protected override _requestRemoteResize(): void {
+    const wasPending = this._pendingRemoteResize;
+    super._requestRemoteResize();
+    if (this._pendingRemoteResize && !wasPending) this.#asked = { ...this._screenSize(), ratio: this.#ratio };
   }
 
   protected override _updateScale(): void {
@@ -48,8 +61,16 @@ export class NativeRfb extends RFB {
     const handled = super._handleExtendedDesktopSize();
     // Why, and with which outcome (rfbproto, "ExtendedDesktopSize Pseudo-Encoding"): 1 is this client's request, 0 is done.
     const { x: reason, y: status } = this._FBU;
-    if (handled && reason === 1 && status !== 0) this.onRefused();
+    if (handled && reason === 1 && status !== 0) this.#onRefused();
     return handled;
+  }
+
+  #onRefused(): void {
+    const { w, h, ratio } = this.#asked;
+    if (ratio > 1) this.onRefused(w * h);
+    // Whether the window changed meanwhile, noVNC looks only after a size that was taken.
+    const now = this._screenSize();
+    if (now.w !== w || now.h !== h) this._requestRemoteResize();
   }
 }
 

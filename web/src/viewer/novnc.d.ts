@@ -45,6 +45,7 @@ declare module "@novnc/novnc" {
 
     protected _display: { scale: number };
     protected _FBU: { x: number; y: number };
+    protected _pendingRemoteResize: boolean;
     protected _handleExtendedDesktopSize(): boolean;
     protected _requestRemoteResize(): void;
     protected _screenSize(): { w: number; h: number };

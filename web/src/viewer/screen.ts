@@ -29,8 +29,8 @@ export interface ScreenListener {
   onBell(): void;
   /** Whether the picture is larger than what is seen of it. */
   onClipped(clipped: boolean): void;
-  /** The desktop does not take the window's size. */
-  onSizeRefused(): void;
+  /** The desktop does not take the window's size in the screen's own pixels, of which there are so many. */
+  onSizeRefused(pixels: number): void;
   onCredentials(types: (keyof Credentials)[]): void;
   /** A server elsewhere shows its key; it is `screen.approve` that goes on. */
   onServerKey(key: Uint8Array<ArrayBuffer>): void;
@@ -69,7 +69,7 @@ export class Screen {
     const rfb = new NativeRfb(this.#target, socket, { shared, credentials: this.#credentials });
     this.#rfb = rfb;
     rfb.background = "transparent";
-    rfb.onRefused = () => this.#listener.onSizeRefused();
+    rfb.onRefused = (pixels) => this.#listener.onSizeRefused(pixels);
     this.#apply(rfb);
     let connected = false;
     rfb.addEventListener("connect", () => {

@@ -24,6 +24,7 @@ import { begin, step, type Described, type Effect, type Event, type Machine, typ
 import { DisplayScale, pixelRatio } from "./display-scale.ts";
 import { Uploads } from "./files.ts";
 import { Typist } from "./keysyms.ts";
+import { screenPixels } from "./native-rfb.ts";
 import { PASTE_MAX } from "./paste.ts";
 import type { Query, ResizeMode } from "./query.ts";
 import { Screen, type Look } from "./screen.ts";
@@ -111,8 +112,15 @@ export class Viewer {
   readonly #screen: Screen;
   readonly #sound: Sound;
   readonly #machine = signal<Machine>(begin({ autoconnect: undefined, reconnect: true, guest: false })[0]);
-  /** Whether the desktop does not take the size of this window in the screen's own pixels. */
-  readonly #isRefused = signal(false);
+  /** The place of the desktop in this page, in CSS pixels. */
+  readonly #place = signal({ width: 0, height: 0 });
+  /** The fewest of the screen's own pixels that the desktop did not take since it was connected. */
+  readonly #refusedPixels = signal(Infinity);
+  /** Whether the desktop does not take the size of this window in the screen's own pixels. A window with fewer of them is tried. */
+  readonly #isRefused = computed(() => {
+    const { w, h } = screenPixels(this.#place.value.width, this.#place.value.height, pixelRatio.value);
+    return w * h >= this.#refusedPixels.value;
+  });
   #timer: ReturnType<typeof setTimeout> | undefined;
   #refusal: string | undefined;
 
@@ -132,7 +140,7 @@ export class Viewer {
       },
       onBell: () => query.bell && onBell(),
       onClipped: (clipped) => (this.clipped.value = clipped),
-      onSizeRefused: () => this.#onSizeRefused(),
+      onSizeRefused: (pixels) => this.#onSizeRefused(pixels),
       onCredentials: (types) => (this.question.value = { types, refused: this.#refusal }),
       onServerKey: (key) => (this.serverKey.value = key),
       onSecurityFailure: (reason) => (this.#refusal = reason),
@@ -150,6 +158,7 @@ export class Viewer {
     this.#sound = new Sound((state) => (this.sound.value = state));
     this.uploads = new Uploads(this.uid, () => this.arrived.value++);
 
+    new ResizeObserver(() => (this.#place.value = screen.getBoundingClientRect())).observe(screen);
     effect(() => this.#screen.show(this.#look()));
     effect(() => {
       this.clipboard.enabled = this.settings.clipboard.value && !this.settings.viewOnly.value;
@@ -331,7 +340,7 @@ export class Viewer {
 
   #onConnected(): void {
     this.#refusal = undefined;
-    this.#isRefused.value = false;
+    this.#refusedPixels.value = Infinity;
     this.#put({ type: "connected" });
     this.clipboard.reset();
     // It may have another address now.
@@ -351,17 +360,16 @@ export class Viewer {
     if (name === "asleep" || name === "over") this.#sound.stop();
   }
 
-  #onSizeRefused(): void {
-    if (this.#scale.value === 1) return;
-    this.#isRefused.value = true;
-    toast(t("viewer.native.refused"));
+  #onSizeRefused(pixels: number): void {
+    const wasNative = this.#scale.value > 1;
+    this.#refusedPixels.value = Math.min(this.#refusedPixels.value, pixels);
+    // Otherwise the window has become smaller meanwhile, and what it has now is asked for.
+    if (wasNative && this.#scale.value === 1) toast(t("viewer.native.refused"));
   }
 
   /** Tells the desktop its scale while this page asks for its size. */
   #tellScale(): void {
     const display = new DisplayScale(this.#scale, () => void this.refresh());
-    // A smaller window may have fewer pixels than the desktop can.
-    addEventListener("resize", () => (this.#isRefused.value = false));
     const stream = computed(() => {
       const state = this.state.value;
       return state.name === "connected" && this.#scales.value ? streamAddress(state.url, "display", base, client) : undefined;

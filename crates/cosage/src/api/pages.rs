@@ -40,6 +40,7 @@ pub(super) struct PageParams {
     /// `next` of the page before; with the same `sort`.
     after: Option<String>,
     /// Only desktops with this status.
+    #[param(inline)]
     status: Option<StatusWord>,
     /// Only desktops of this app.
     app: Option<String>,
@@ -47,6 +48,7 @@ pub(super) struct PageParams {
     #[param(max_length = 128)]
     q: Option<String>,
     /// Their order: the newest first (`created`), the one that was used last first (`used`), or by name (`uid`).
+    #[param(inline)]
     sort: Option<SortWord>,
 }
 

@@ -9,6 +9,15 @@ pub(super) const LANGUAGES: &str = include_str!("../../../../images/base/locales
 /// The value of `LANG` without a language of people.
 const NO_LANGUAGE: &str = "C.UTF-8";
 
+/// Codes of one language, old ones (IANA language subtag registry) among them, and languages whose readers read each
+/// other's. The console knows them too (`web/src/launcher/values.ts`).
+const RELATIVES: [&[&str]; 4] = [
+    &["nb", "no", "nn"],
+    &["he", "iw"],
+    &["id", "in"],
+    &["yi", "ji"],
+];
+
 /// The IANA time zone that a caller means, as the database writes it. The database is the one that was built in: the
 /// host's may be missing.
 pub(super) fn timezone(text: &str) -> Option<String> {
@@ -16,8 +25,8 @@ pub(super) fn timezone(text: &str) -> Option<String> {
     zone.iana_name().map(str::to_owned)
 }
 
-/// The locale for a language tag (`de-DE`, RFC 5646) or a locale's name (`de_DE.UTF-8`), out of `options`. A region that
-/// is not among them gets the first option of its language; `None` where there is none.
+/// The locale for a language tag (`de-DE`, RFC 5646) or a locale's name (`de_DE.UTF-8`), out of `options`. A language that
+/// is not among them gets a relative's, and a region the first option of its language; `None` where there is none.
 pub(crate) fn language<'a>(
     text: &str,
     options: impl IntoIterator<Item = &'a str> + Clone,
@@ -31,26 +40,56 @@ pub(crate) fn language<'a>(
     }
     let mut parts = name.split(['-', '_']);
     let language = parts.next()?;
-    // Chinese is written in two scripts, which its regions stand for.
-    let region = parts.find_map(|part| match part {
-        part if part.eq_ignore_ascii_case("Hant") => Some("TW"),
-        part if part.eq_ignore_ascii_case("Hans") => Some("CN"),
-        part if part.len() == 2 => Some(part),
-        _ => None,
-    });
-    let is_language = |option: &&str| {
-        let (own, _) = option.split_once('_').unwrap_or((option, ""));
-        own.eq_ignore_ascii_case(language)
+    let mut region = None;
+    let mut script = None;
+    for part in parts {
+        match part {
+            part if part.eq_ignore_ascii_case("Hant") => script = Some("TW"),
+            part if part.eq_ignore_ascii_case("Hans") => script = Some("CN"),
+            part if part.len() == 2 => region = region.or(Some(part)),
+            _ => {}
+        }
+    }
+    // Where a script is asked for, a region of the other one is not.
+    let region = region.filter(|region| script.is_none_or(|script| script_of(region) == script));
+    let script = script.or(region.map(script_of));
+
+    let of = |language: &str| -> Vec<&'a str> {
+        let is_language = |option: &&str| {
+            let (own, _) = option.split_once('_').unwrap_or((option, ""));
+            own.eq_ignore_ascii_case(language)
+        };
+        options.clone().into_iter().filter(is_language).collect()
     };
-    let is_region = |option: &&str| {
-        let own = option.split_once('_').map(|(_, own)| own);
-        own.zip(region)
-            .is_some_and(|(own, region)| own.eq_ignore_ascii_case(region))
+    let relatives = RELATIVES
+        .iter()
+        .find(|group| group.iter().any(|one| one.eq_ignore_ascii_case(language)));
+    let of_language = std::iter::once(language)
+        .chain(relatives.into_iter().copied().flatten().copied())
+        .map(of)
+        .find(|found| !found.is_empty())?;
+    let in_region = |region: &str| {
+        let is_region = |option: &&&str| {
+            let own = option.split_once('_').map(|(_, own)| own);
+            own.is_some_and(|own| own.eq_ignore_ascii_case(region))
+        };
+        of_language.iter().find(is_region)
     };
-    let mut of_language = options.into_iter().filter(is_language).peekable();
-    let first = *of_language.peek()?;
-    let chosen = of_language.find(is_region).unwrap_or(first);
-    Some(format!("{chosen}.UTF-8"))
+    let chosen = [region, script].into_iter().flatten().find_map(in_region);
+    Some(format!("{}.UTF-8", chosen.or(of_language.first())?))
+}
+
+/// Chinese is written in two scripts, for which its regions `TW` and `CN` stand.
+fn script_of(region: &str) -> &'static str {
+    let traditional = ["TW", "HK", "MO"];
+    if traditional
+        .iter()
+        .any(|one| one.eq_ignore_ascii_case(region))
+    {
+        "TW"
+    } else {
+        "CN"
+    }
 }
 
 /// Whether `text` is made of parts as language tags are.
@@ -114,9 +153,18 @@ mod tests {
             ("pt-BR", "pt_BR.UTF-8"),
             ("pt", "pt_BR.UTF-8"),
             ("zh-Hant-HK", "zh_TW.UTF-8"),
+            ("zh-HK", "zh_TW.UTF-8"),
+            ("zh-hk", "zh_TW.UTF-8"),
+            ("zh-Hans-HK", "zh_CN.UTF-8"),
+            ("zh-SG", "zh_CN.UTF-8"),
+            ("zh", "zh_CN.UTF-8"),
             ("zh-Hans", "zh_CN.UTF-8"),
             ("zh-TW", "zh_TW.UTF-8"),
             ("ja", "ja_JP.UTF-8"),
+            ("no", "nb_NO.UTF-8"),
+            ("nn-NO", "nb_NO.UTF-8"),
+            ("iw", "he_IL.UTF-8"),
+            ("IW-il", "he_IL.UTF-8"),
             ("C", "C.UTF-8"),
             ("C.UTF-8", "C.UTF-8"),
             ("POSIX", "C.UTF-8"),
@@ -134,6 +182,22 @@ mod tests {
             "de;x",
         ] {
             assert_eq!(of_ours(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_locale_of_the_very_language_and_region_comes_before_a_near_one() {
+        let options = ["zh_CN", "zh_TW", "zh_HK", "nb_NO", "nn_NO", "iw_IL"];
+        for (given, taken) in [
+            ("nn", "nn_NO.UTF-8"),
+            ("no", "nb_NO.UTF-8"),
+            ("he", "iw_IL.UTF-8"),
+            ("zh-HK", "zh_HK.UTF-8"),
+            ("zh-Hant-HK", "zh_HK.UTF-8"),
+            ("zh-Hans-HK", "zh_CN.UTF-8"),
+            ("zh-MO", "zh_TW.UTF-8"),
+        ] {
+            assert_eq!(language(given, options).as_deref(), Some(taken), "{given}");
         }
     }
 

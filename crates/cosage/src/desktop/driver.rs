@@ -212,7 +212,7 @@ impl<'a> Driver<'a> {
             (None, true) => Lifecycle::new(timers, History::Proven),
             (Some(failure), true) => Lifecycle::failed(timers, failure.clone().into()),
         };
-        let picture = context.camera.kept(uid);
+        let picture = context.camera.kept(uid).filter(|_| is_stored);
         let first_view = View::stored(&stored, picture);
         let record = Arc::clone(&first_view.record);
         let ended = first_view.ended;

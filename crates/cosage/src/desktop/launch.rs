@@ -86,6 +86,10 @@ pub(super) async fn launch(
     let instance = match launch {
         Launch::New(order) => {
             let Order { record, run, spec } = *order;
+            if record.is_some() {
+                // One of an earlier desktop of this name, whose end no service saw.
+                context.camera.forget(&run.uid).await;
+            }
             context.store.begin_run(record.as_deref(), &run).await?;
             on_begun();
             start(context, &spec, timers, &cancel, on_progress).await?

@@ -5,7 +5,7 @@
 //! makes each part a WebSocket frame once, which all listeners share.
 //!
 //! Sound that is late is worth nothing. A listener that takes it more slowly than it is made misses clusters; it
-//! holds up nobody, and nothing queues up for it.
+//! holds up nobody, and no more than [`BEHIND_MAX`] clusters queue up for it.
 
 mod listener;
 pub mod webm;
@@ -32,9 +32,9 @@ use crate::supervise::caught;
 
 pub(super) use self::listener::{Listener, keep_short};
 
-/// How many clusters a listener may be behind before it misses some: those that come while one is
-/// being written.
-const BEHIND_MAX: usize = 8;
+/// How many clusters a listener may be behind before it misses some. An instance whose sound server was held up sends
+/// everything that is due at once, and a listener that keeps up must not lose it: this is 1.3 s of our images' sound.
+const BEHIND_MAX: usize = 32;
 
 /// How long an instance may take until its initialisation segment is there, connecting included.
 const HEADER_BOUND: Duration = Duration::from_secs(10);

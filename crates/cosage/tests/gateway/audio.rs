@@ -97,6 +97,17 @@ async fn the_instance_gets_its_password_first() {
     assert_eq!(&given, b"pa55w0rd");
 }
 
+/// An instance that was held up for a second sends what is due at once.
+#[tokio::test]
+async fn a_burst_of_clusters_reaches_a_listener_that_keeps_up() {
+    let (_service, mut client, mut upstream, _listener) = listening().await;
+    let burst: Vec<_> = (3..28).map(|number| cluster(number, 480)).collect();
+    upstream.write_all(&burst.concat()).await.unwrap();
+    for expected in burst {
+        assert_eq!(next_payload(&mut client).await, expected);
+    }
+}
+
 /// One that takes nothing misses clusters, holds up nobody, and goes on with a whole, recent one.
 #[tokio::test]
 async fn a_listener_that_is_slow_misses_clusters() {
