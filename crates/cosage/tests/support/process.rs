@@ -25,7 +25,7 @@ use tempfile::TempDir;
 mod viewer;
 #[path = "wait.rs"]
 mod wait;
-pub(crate) use viewer::Viewer;
+pub(crate) use viewer::{Viewer, connect};
 pub(crate) use wait::*;
 
 /// The desktop that the images' build makes for tests.

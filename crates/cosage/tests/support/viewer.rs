@@ -31,13 +31,7 @@ pub(crate) struct Viewer {
 impl Viewer {
     /// Connects and shakes hands; waits for a desktop that the gateway holds the request for.
     pub(crate) async fn open(address: SocketAddr, path: &str) -> Result<Self, String> {
-        let uri: http::Uri = format!("ws://{address}{path}").parse().unwrap();
-        let builder = ClientBuilder::from_uri(uri);
-        let (socket, _) = within(PATIENCE, "the WebSocket is opened", builder.connect())
-            .await
-            .map_err(|error| error.to_string())?;
-        let (near, far) = tokio::io::duplex(1 << 20);
-        let mut ended = tokio::spawn(pump(socket, far));
+        let (near, mut ended) = connect(address, path).await?;
         let start = Client::start(near, None, Sharing::Shared);
         match within(PATIENCE, "the RFB handshake is done", start).await {
             Ok(rfb) => Ok(Self { rfb, ended }),
@@ -139,6 +133,20 @@ impl Viewer {
             .await
             .unwrap()
     }
+}
+
+/// A connection to a stream, before its handshake.
+pub(crate) async fn connect(
+    address: SocketAddr,
+    path: &str,
+) -> Result<(DuplexStream, JoinHandle<Closed>), String> {
+    let uri: http::Uri = format!("ws://{address}{path}").parse().unwrap();
+    let builder = ClientBuilder::from_uri(uri);
+    let (socket, _) = within(PATIENCE, "the WebSocket is opened", builder.connect())
+        .await
+        .map_err(|error| error.to_string())?;
+    let (near, far) = tokio::io::duplex(1 << 20);
+    Ok((near, tokio::spawn(pump(socket, far))))
 }
 
 /// Carries bytes between a WebSocket and a plain stream, until one of them ends.
