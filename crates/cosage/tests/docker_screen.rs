@@ -3,7 +3,8 @@
 #[path = "support/process.rs"]
 mod process;
 
-use process::{PATIENCE, Scene, connect, eventually, within};
+use process::viewer::connect;
+use process::{PATIENCE, Scene, eventually, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// The tiny desktop in as little memory as the catalogue gives it: 8,388,608 pixels.

@@ -22,10 +22,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 #[path = "viewer.rs"]
-mod viewer;
+pub(crate) mod viewer;
 #[path = "wait.rs"]
 mod wait;
-pub(crate) use viewer::{Viewer, connect};
+pub(crate) use viewer::Viewer;
 pub(crate) use wait::*;
 
 /// The desktop that the images' build makes for tests.
