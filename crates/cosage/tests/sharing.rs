@@ -1,4 +1,4 @@
-//! Who may do what at a desktop, as its owner and its viewers see it: on the fake engine, whose VNC servers write down
+//! Who may do what at a desktop, as its owner and its viewers see it: on the simulated engine, whose VNC servers write down
 //! what they are sent.
 
 #![expect(
@@ -54,7 +54,6 @@ const INTRODUCTION_LEN: usize = 16;
 
 async fn recorded() -> (World, Running) {
     let world = World::new();
-    world.control().record();
     let running = world.serve(Options::default()).await;
     (world, running)
 }
@@ -330,7 +329,6 @@ fn keys_typed(world: &World) -> Vec<usize> {
 #[tokio::test]
 async fn a_takeover_spares_who_asked_and_holds_whoever_comes_back_until_it_is_lifted() {
     let world = World::new();
-    world.control().record();
     let ports = port_range(50);
     let options = || Options {
         ports: ports.clone(),
@@ -531,7 +529,6 @@ async fn a_share_that_expires_sends_its_viewers_away() {
 #[tokio::test]
 async fn what_was_decided_outlives_the_service_and_ends_with_the_desktop() {
     let world = World::new();
-    world.control().record();
     let ports = port_range(50);
     let options = || Options {
         ports: ports.clone(),

@@ -1,5 +1,5 @@
 //! A panic inside the service: whoever waits is told, nothing runs on unclaimed, and the next request works. The service in
-//! this process, on the fake engine.
+//! this process, on the simulated engine.
 
 #![expect(
     clippy::unwrap_used,
@@ -23,12 +23,12 @@ use cosage::desktop::launch::Probe;
 use cosage::desktop::lease::Lease;
 use cosage::desktop::manager::{Manager, Parts, Settings};
 use cosage::desktop::view::Phase;
-use cosage::engine::fake::{Call, Fake};
 use cosage::engine::{Endpoint, Exit, VncPassword};
 use cosage::store::Store;
 use cosage::store::memory::MemoryStore;
 use jiff::Timestamp;
 use serde_json::Map;
+use support::engine::{Call, TestEngine};
 use support::{CATALOG, Options, Reply, Running, World, port_range};
 
 async fn serve(world: &World) -> Running {
@@ -144,7 +144,7 @@ impl Camera for Blind {
     async fn forget(&self, _: &Uid) {}
 }
 
-async fn manager(engine: &Fake) -> Manager {
+async fn manager(engine: &TestEngine) -> Manager {
     let catalog = Catalog::parse(CATALOG, "catalog.toml", &CatalogDefaults::default()).unwrap();
     let manager = Manager::new(Parts {
         engine: Arc::new(engine.clone()),
@@ -187,7 +187,7 @@ impl Wake for Mine {
 
 #[tokio::test]
 async fn a_panic_in_the_driver_itself_fails_the_desktop_and_it_starts_anew() {
-    let engine = Fake::new();
+    let engine = TestEngine::new();
     let manager = manager(&engine).await;
     let uid: Uid = "wall".parse().unwrap();
     let none = Map::new();
@@ -200,7 +200,7 @@ async fn a_panic_in_the_driver_itself_fails_the_desktop_and_it_starts_anew() {
     let failed = async {
         loop {
             let view = manager.view(&uid).unwrap();
-            if view.phase == Phase::Failed && engine.control().running().is_empty() {
+            if view.phase == Phase::Failed && engine.running().is_empty() {
                 return view;
             }
             tokio::task::yield_now().await;
@@ -216,8 +216,8 @@ async fn a_panic_in_the_driver_itself_fails_the_desktop_and_it_starts_anew() {
         .ensure(Some(uid.clone()), None, &none)
         .await
         .unwrap();
-    assert_eq!(engine.control().running().len(), 1);
+    assert_eq!(engine.running().len(), 1);
     let stop = cosage::desktop::lifecycle::StopMode::Keep;
     manager.stop(&uid, stop).await.unwrap();
-    assert_eq!(engine.control().running(), []);
+    assert_eq!(engine.running(), []);
 }

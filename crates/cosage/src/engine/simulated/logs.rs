@@ -1,15 +1,17 @@
-//! What an instance writes, for those who follow it.
+//! What an instance writes, also for those who follow it.
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::watch;
 
-use super::{Life, Shared};
-use crate::engine::{EngineError, InstanceId, LogStream};
+use super::{Life, Shared, Simulated};
+use crate::engine::logs::last_lines;
+use crate::engine::{EngineError, InstanceId, LogStream, Logs};
 
-/// Somebody who reads what an instance writes.
+/// A reader of what an instance writes.
 struct Follower {
     shared: Arc<Shared>,
     instance: InstanceId,
@@ -18,31 +20,46 @@ struct Follower {
     written: watch::Receiver<()>,
 }
 
-/// The last `lines` lines and all that follows.
-pub(super) fn follow(
-    shared: &Arc<Shared>,
-    instance: &InstanceId,
-    lines: usize,
-) -> Result<LogStream, EngineError> {
-    // Subscribed before the first look: whatever is written after it is seen.
-    let written = shared.written.subscribe();
-    let seen = {
-        let state = shared.up()?;
-        let record = state.instances.get(instance).ok_or(EngineError::Gone)?;
-        let all = record.logs.split_inclusive('\n').rev();
-        all.skip(lines).map(str::len).sum()
-    };
-    let follower = Follower {
-        shared: Arc::clone(shared),
-        instance: instance.clone(),
-        seen,
-        written,
-    };
-    Ok(stream::unfold(follower, |mut follower| async {
-        let piece = follower.next().await?;
-        Some((Ok(piece), follower))
-    })
-    .boxed())
+#[async_trait]
+impl Logs for Simulated {
+    async fn last(&self, instance: &InstanceId, lines: usize) -> Result<String, EngineError> {
+        let runs = self.shared.runs();
+        let log = &runs.get(instance).ok_or(EngineError::Gone)?.log;
+        Ok(last_lines(
+            log.as_bytes()
+                .get(before_last(log, lines)..)
+                .unwrap_or_default(),
+        ))
+    }
+
+    async fn follow(&self, instance: &InstanceId, lines: usize) -> Result<LogStream, EngineError> {
+        // Subscribed before the first look: whatever is written after it is seen.
+        let written = self.shared.written.subscribe();
+        let seen = {
+            let runs = self.shared.runs();
+            before_last(&runs.get(instance).ok_or(EngineError::Gone)?.log, lines)
+        };
+        let follower = Follower {
+            shared: Arc::clone(&self.shared),
+            instance: instance.clone(),
+            seen,
+            written,
+        };
+        Ok(stream::unfold(follower, |mut follower| async {
+            let piece = follower.next().await?;
+            Some((Ok(piece), follower))
+        })
+        .boxed())
+    }
+}
+
+/// How many bytes are before the last `lines` lines.
+fn before_last(log: &str, lines: usize) -> usize {
+    log.split_inclusive('\n')
+        .rev()
+        .skip(lines)
+        .map(str::len)
+        .sum()
 }
 
 impl Follower {
@@ -50,14 +67,14 @@ impl Follower {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             {
-                let state = self.shared.lock();
-                let record = state.instances.get(&self.instance)?;
-                let piece = record.logs.get(self.seen..).unwrap_or_default();
+                let runs = self.shared.runs();
+                let run = runs.get(&self.instance)?;
+                let piece = run.log.get(self.seen..).unwrap_or_default();
                 if !piece.is_empty() {
-                    self.seen = record.logs.len();
+                    self.seen = run.log.len();
                     return Some(Bytes::copy_from_slice(piece.as_bytes()));
                 }
-                if let Life::Ended(_) = record.life {
+                if let Life::Ended(_) = run.life {
                     return None;
                 }
             }
