@@ -138,13 +138,13 @@ impl Config {
     }
 }
 
-/// What runs containers.
+/// What runs desktops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EngineKind {
     /// A Docker Engine.
     Docker,
-    /// Nothing: desktops are simulated, to measure the service itself.
-    Fake,
+    /// Nothing: desktops are simulated, for a demonstration, and to measure the service itself.
+    Simulated,
 }
 
 /// How the gateway reaches a container's ports.

@@ -7,13 +7,13 @@ pub mod callback;
 pub mod capability;
 pub mod docker;
 mod error;
-pub mod fake;
 pub mod home;
 mod instance;
 pub mod inventory;
 pub mod legacy;
 mod logs;
 pub mod remote;
+pub mod simulated;
 mod spec;
 mod stream;
 

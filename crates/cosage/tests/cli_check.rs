@@ -102,10 +102,7 @@ fn check_shows_every_setting_with_its_origin_and_the_catalogue() {
         ),
         "{shown}"
     );
-    for setting in SETTINGS
-        .iter()
-        .filter(|setting| setting.presentation != Presentation::Hidden)
-    {
+    for setting in &SETTINGS {
         row(setting.variable);
     }
     let columns: Vec<usize> = shown

@@ -1,4 +1,4 @@
-//! What happens to desktops, as a client of the events hears it, on the fake engine.
+//! What happens to desktops, as a client of the events hears it, on the simulated engine.
 
 #![expect(
     clippy::unwrap_used,
@@ -11,7 +11,7 @@ mod support;
 
 use std::time::Duration;
 
-use cosage::engine::fake::USAGE;
+use cosage::engine::simulated::USAGE;
 use cosage::engine::{EngineError, StartStep};
 use futures_util::future::join_all;
 use reqwest::Method;

@@ -1,4 +1,4 @@
-//! The files of a desktop's home, seen from outside, on the fake engine.
+//! The files of a desktop's home, seen from outside, on the simulated engine.
 
 #![expect(
     clippy::unwrap_used,

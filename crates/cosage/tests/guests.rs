@@ -11,10 +11,10 @@ mod support;
 use std::time::Duration;
 
 use cosage::engine::EngineError;
-use cosage::engine::fake::Power;
 use futures_util::{SinkExt, StreamExt};
 use reqwest::Method;
 use serde_json::json;
+use support::engine::Power;
 use support::{Options, Running, Socket, World};
 use tokio::time::timeout;
 use tokio_websockets::Message;

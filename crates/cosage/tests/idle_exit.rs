@@ -1,4 +1,4 @@
-//! Old images, which end by themselves when nobody looks. The service in this process, on the fake engine.
+//! Old images, which end by themselves when nobody looks. The service in this process, on the simulated engine.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,5 +1,5 @@
 //! An end that was answered stays one, and what runs is asked to end before it is killed: over outages of the engine and
-//! restarts of the service. The service in this process, on the fake engine.
+//! restarts of the service. The service in this process, on the simulated engine.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,10 +10,10 @@ mod support;
 
 use std::time::Duration;
 
-use cosage::engine::fake::Power;
 use cosage::engine::{Engine, EngineEvent, InstanceId};
 use cosage::store::Store;
 use futures_util::StreamExt;
+use support::engine::Power;
 use support::{Options, Running, World};
 
 const LIMIT: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! Pictures of desktops as a client gets them, on the fake engine.
+//! Pictures of desktops as a client gets them, on the simulated engine.
 
 #![expect(
     clippy::unwrap_used,
@@ -9,12 +9,13 @@ mod support;
 
 use std::time::Duration;
 
-use cosage::engine::fake::{COLOUR, HEIGHT, Painting, WIDTH};
+use cosage::engine::simulated::{COLOUR, HEIGHT, WIDTH};
 use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
 use image::RgbImage;
 use reqwest::header::{HeaderMap, HeaderName};
 use reqwest::{Method, StatusCode};
+use support::engine::Painting;
 use support::{Options, Reply, Running, World};
 use tokio_websockets::Message;
 

@@ -1,4 +1,4 @@
-//! The service as a client sees it, on the fake engine.
+//! The service as a client sees it, on the simulated engine.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,13 +14,14 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use cosage::catalog::Undeclared;
-use cosage::engine::fake::{CLUSTER, HEADER, Power};
+use cosage::engine::simulated::{CLUSTER, HEADER};
 use cosage::engine::{EngineError, Exit, StartStep};
 use cosage::store::{Query, Store};
 use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
+use support::engine::Power;
 use support::{Options, Reply, Running, Socket, World, port_range};
 use tokio_websockets::{CloseCode, Message};
 use wait::{at_phase, pass};
@@ -56,7 +57,7 @@ async fn see_desktop(socket: &mut Socket) {
     assert_eq!(
         server_init[..4],
         [0, 64, 0, 48],
-        "width and height of the fake's screen"
+        "width and height of the simulated screen"
     );
 }
 

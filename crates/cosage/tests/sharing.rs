@@ -1,4 +1,4 @@
-//! Who may do what at a desktop, as its owner and its viewers see it: on the fake engine, whose VNC servers write down
+//! Who may do what at a desktop, as its owner and its viewers see it: on the simulated engine, whose VNC servers write down
 //! what they are sent.
 
 #![expect(
@@ -19,12 +19,12 @@ use cosage::desktop::error::DesktopError;
 use cosage::desktop::lifecycle::StopMode;
 use cosage::desktop::rights::{Rights, Role};
 use cosage::desktop::sharing::SharingError;
-use cosage::engine::fake::Fake;
 use futures_util::{FutureExt, SinkExt, StreamExt, poll};
 use manager::manager;
 use reqwest::{Method, StatusCode};
 use rfb::messages::{Kind, Messages, Part};
 use serde_json::{Map, Value, json};
+use support::engine::TestEngine;
 use support::{Options, Reply, Running, Socket, World, port_range};
 use tokio_websockets::{CloseCode, Message};
 
@@ -81,7 +81,6 @@ protocol = "display"
 
 async fn recorded() -> (World, Running) {
     let world = World::new();
-    world.control().record();
     let running = world.serve(Options::default()).await;
     (world, running)
 }
@@ -383,7 +382,6 @@ fn keys_typed(world: &World) -> Vec<usize> {
 #[tokio::test]
 async fn a_takeover_spares_who_asked_and_holds_whoever_comes_back_until_it_is_lifted() {
     let world = World::new();
-    world.control().record();
     let ports = port_range(50);
     let options = || Options {
         ports: ports.clone(),
@@ -456,7 +454,7 @@ async fn a_takeover_spares_who_asked_and_holds_whoever_comes_back_until_it_is_li
 /// A call that has found its desktop, and waits for its turn while the desktop is forgotten.
 #[tokio::test]
 async fn nothing_is_decided_of_a_desktop_that_is_forgotten_meanwhile() {
-    let engine = Fake::new();
+    let engine = TestEngine::new();
     let manager = manager(&engine).await;
     let uid: Uid = "wall".parse().unwrap();
     let none = Map::new();
@@ -690,7 +688,6 @@ async fn a_share_that_expires_sends_its_viewers_away() {
 #[tokio::test]
 async fn what_was_decided_outlives_the_service_and_ends_with_the_desktop() {
     let world = World::new();
-    world.control().record();
     let ports = port_range(50);
     let options = || Options {
         ports: ports.clone(),

@@ -1,5 +1,5 @@
 //! A panic inside the service: whoever waits is told, nothing runs on unclaimed, and the next request works. The service in
-//! this process, on the fake engine.
+//! this process, on the simulated engine.
 
 #![expect(
     clippy::unwrap_used,
@@ -19,10 +19,10 @@ use std::time::Duration;
 use cosage::desktop::Uid;
 use cosage::desktop::view::Phase;
 use cosage::engine::Exit;
-use cosage::engine::fake::{Call, Fake};
 use cosage::store::Store;
 use manager::manager;
 use serde_json::Map;
+use support::engine::{Call, TestEngine};
 use support::{Options, Reply, Running, World};
 
 async fn serve(world: &World) -> Running {
@@ -126,7 +126,7 @@ impl Wake for Mine {
 
 #[tokio::test]
 async fn a_panic_in_the_driver_itself_fails_the_desktop_and_it_starts_anew() {
-    let engine = Fake::new();
+    let engine = TestEngine::new();
     let manager = manager(&engine).await;
     let uid: Uid = "wall".parse().unwrap();
     let none = Map::new();
@@ -140,7 +140,7 @@ async fn a_panic_in_the_driver_itself_fails_the_desktop_and_it_starts_anew() {
         loop {
             if let Ok(view) = manager.view(&uid).await
                 && view.phase == Phase::Failed
-                && engine.control().running().is_empty()
+                && engine.running().is_empty()
             {
                 return view;
             }
@@ -157,8 +157,8 @@ async fn a_panic_in_the_driver_itself_fails_the_desktop_and_it_starts_anew() {
         .ensure(Some(uid.clone()), None, &none)
         .await
         .unwrap();
-    assert_eq!(engine.control().running().len(), 1);
+    assert_eq!(engine.running().len(), 1);
     let stop = cosage::desktop::lifecycle::StopMode::Keep;
     manager.stop(&uid, stop).await.unwrap();
-    assert_eq!(engine.control().running(), []);
+    assert_eq!(engine.running(), []);
 }

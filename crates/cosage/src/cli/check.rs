@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Flags;
 use crate::catalog::{Catalog, CatalogSource};
-use crate::config::{self, DefaultValue, Effective, Presentation};
+use crate::config::{self, DefaultValue, Effective};
 
 /// Exit status when something is wrong.
 const WRONG: u8 = 2;
@@ -85,16 +85,10 @@ impl Check {
 }
 
 impl Findings {
-    fn shown(&self) -> impl Iterator<Item = &Effective> {
-        self.settings.iter().filter(|effective| {
-            effective.setting.presentation != Presentation::Hidden
-                || effective.origin != config::Origin::Default
-        })
-    }
-
     fn json(&self) -> Value {
         let settings: Vec<Value> = self
-            .shown()
+            .settings
+            .iter()
             .map(|effective| {
                 json!({
                     "name": effective.setting.variable,
@@ -115,7 +109,7 @@ impl Findings {
 
     fn table(&self) -> String {
         let mut rows = vec![["SETTING".to_owned(), "VALUE".to_owned(), "FROM".to_owned()]];
-        rows.extend(self.shown().map(|effective| {
+        rows.extend(self.settings.iter().map(|effective| {
             [
                 effective.setting.variable.to_owned(),
                 shown_value(effective),

@@ -4,9 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, value_parser};
 
-use crate::config::{
-    CONFIG_FILE, CONFIG_VARIABLE, DefaultValue, FlagValues, Presentation, SETTINGS, Setting,
-};
+use crate::config::{CONFIG_FILE, CONFIG_VARIABLE, DefaultValue, FlagValues, SETTINGS, Setting};
 
 /// The settings that are given as flags. Their values are checked with all others, by
 /// [`crate::config::load`].
@@ -49,8 +47,7 @@ fn argument(setting: &'static Setting, flag: String) -> Arg {
     };
     let argument = Arg::new(setting.variable)
         .long(flag)
-        .value_name(setting.placeholder)
-        .hide(setting.presentation == Presentation::Hidden);
+        .value_name(setting.placeholder);
     let argument = if setting.placeholder == BOOLEAN {
         // The flag alone says yes; another flag behind it is not its value.
         argument.num_args(0..=1).default_missing_value("true")

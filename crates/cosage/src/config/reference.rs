@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
+use super::SETTINGS;
 use super::settings::DefaultValue;
-use super::{Presentation, SETTINGS};
 
 /// The line before the reference.
 pub const REFERENCE_START: &str = "<!-- settings -->";
@@ -16,10 +16,7 @@ pub fn reference() -> String {
     let mut table =
         "| Variable | `cosage.toml` | Flag | Default | What it does |\n|---|---|---|---|---|\n"
             .to_owned();
-    for setting in SETTINGS
-        .iter()
-        .filter(|setting| setting.presentation != Presentation::Hidden)
-    {
+    for setting in &SETTINGS {
         let flag = setting
             .flag()
             .map_or_else(|| "–".to_owned(), |flag| format!("`--{flag}`"));

@@ -42,8 +42,6 @@ pub enum Presentation {
     Shown,
     /// Its value nowhere; and it has no flag, because everybody on a host can read flags.
     Secret,
-    /// Nowhere in help and reference: for the project's own measurements.
-    Hidden,
 }
 
 impl Setting {
@@ -435,22 +433,22 @@ pub static SETTINGS: [Setting; 40] = [
             Ok(())
         },
     ),
-    Setting {
-        presentation: Presentation::Hidden,
-        ..setting(
-            "COSAGE_ENGINE",
-            "docker|fake",
-            Text("docker"),
-            "What runs containers.",
-            |config, text| {
-                config.engine = word(
-                    text,
-                    &[("docker", EngineKind::Docker), ("fake", EngineKind::Fake)],
-                )?;
-                Ok(())
-            },
-        )
-    },
+    setting(
+        "COSAGE_ENGINE",
+        "docker|fake",
+        Text("docker"),
+        "What runs desktops. fake simulates them, as a demonstration without Docker: each shows a still picture and runs no app.",
+        |config, text| {
+            config.engine = word(
+                text,
+                &[
+                    ("docker", EngineKind::Docker),
+                    ("fake", EngineKind::Simulated),
+                ],
+            )?;
+            Ok(())
+        },
+    ),
     setting(
         "SAGE3_SERVER",
         "URL",

@@ -213,7 +213,7 @@ pub fn resolve(inputs: &Inputs<'_>) -> Result<(Config, Vec<Effective>), SettingE
         }
         let value = text.map(|text| match setting.presentation {
             Presentation::Secret => "(set, not shown)".to_owned(),
-            Presentation::Shown | Presentation::Hidden => text,
+            Presentation::Shown => text,
         });
         effective.push(Effective {
             setting,

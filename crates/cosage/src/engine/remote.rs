@@ -278,8 +278,10 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::super::Protocol;
-    use super::super::fake::Fake;
+    use super::super::simulated::Simulated;
     use super::*;
     use crate::desktop::{StreamKey, Uid};
 
@@ -340,7 +342,7 @@ mod tests {
     #[tokio::test]
     async fn a_remote_desktop_is_listed_until_it_is_stopped() {
         let allowed = vec!["127.0.0.1/32".parse().unwrap()];
-        let engine = WithRemotes::new(Arc::new(Fake::new()), allowed);
+        let engine = WithRemotes::new(Arc::new(Simulated::new(PathBuf::new())), allowed);
         let cancel = CancellationToken::new();
         let spec = spec("localhost");
         let instance = engine.start(&spec, &cancel, &|_| {}).await.unwrap();
@@ -368,7 +370,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_says_what_and_which_setting_allows_it() {
-        let engine = WithRemotes::new(Arc::new(Fake::new()), vec!["0.0.0.0/0".parse().unwrap()]);
+        let engine = WithRemotes::new(
+            Arc::new(Simulated::new(PathBuf::new())),
+            vec!["0.0.0.0/0".parse().unwrap()],
+        );
         let cancel = CancellationToken::new();
         for (host, part) in [("127.0.0.1", "127.0.0.1/32"), ("localhost", "'localhost'")] {
             let error = engine

@@ -14,8 +14,8 @@ use crate::catalog::{CatalogHandle, CatalogLoadError, CatalogSource, LaunchConte
 use crate::config::{Config, EngineKind, Reach};
 use crate::desktop::context::Settings;
 use crate::engine::docker::{self, Docker, DockerSettings, Operator};
-use crate::engine::fake::Fake;
 use crate::engine::remote::WithRemotes;
+use crate::engine::simulated::Simulated;
 use crate::engine::{Engine, EngineError};
 use crate::gateway::GatewaySettings;
 use crate::pictures::{Album, AlbumError};
@@ -25,6 +25,9 @@ use crate::webhook::{self, Webhooks};
 
 /// The seccomp profile of apps that sandbox their own content.
 const SECCOMP: &str = include_str!("../../../../images/seccomp.json");
+
+/// The directory of the data directory where a simulated engine keeps homes.
+const SIMULATED_HOMES: &str = "simulated-homes";
 
 /// Why a service could not be put together. Each is one line for the terminal.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +82,7 @@ pub async fn compose(config: &Config) -> Result<Service, ComposeError> {
             parallel_starts: config.parallel_starts,
             seccomp: SECCOMP.to_owned(),
         })?),
-        EngineKind::Fake => Arc::new(Fake::new()),
+        EngineKind::Simulated => Arc::new(Simulated::new(config.data_dir.join(SIMULATED_HOMES))),
     };
     let sage3 = config.sage3_server.clone().map(|server| Sage3 {
         server,
@@ -137,7 +140,7 @@ pub fn operator(config: &Config) -> Result<Operator, EngineError> {
         EngineKind::Docker => {
             Operator::connect(&config.docker_host, certificates(config).as_deref())
         }
-        EngineKind::Fake => Err(EngineError::Unavailable(
+        EngineKind::Simulated => Err(EngineError::Unavailable(
             "COSAGE_ENGINE=fake simulates desktops and has no images; unset it".to_owned(),
         )),
     }

@@ -475,10 +475,15 @@ pub(super) async fn disk_use_is_what_the_blocks_of_a_home_take(subject: Subject)
     assert!((3 << 20..4 << 20).contains(&added), "{added} bytes more");
 
     // What cannot be read is no reason to say nothing.
-    subject.in_home(&uid, "chmod 0 d/e").await;
-    let home = homes.open(&uid).await.unwrap();
-    let counted = home.disk_use().await.unwrap();
-    assert!(counted >= before, "{counted} bytes, {before} before");
+    for mode in ["chmod 0 d/e", "chmod 400 d"] {
+        subject.in_home(&uid, mode).await;
+        let home = homes.open(&uid).await.unwrap();
+        let counted = home.disk_use().await.unwrap();
+        assert!(
+            counted >= before,
+            "{mode}: {counted} bytes, {before} before"
+        );
+    }
     let nobody = homes.open(&Uid::random()).await;
     assert_eq!(nobody.err(), Some(HomeError::NoHome));
 }

@@ -19,9 +19,11 @@ mod capabilities;
 mod docker;
 mod docker_only;
 mod docker_pull;
-mod fake;
+#[path = "../support/engine.rs"]
+mod engine;
 mod files;
 mod names;
+mod simulated;
 mod stub;
 #[path = "../support/wait.rs"]
 mod wait;
@@ -130,9 +132,9 @@ async fn run(fixture: Subject, test: impl Future<Output = ()>) {
 
 macro_rules! contract {
     ($($test:ident,)*) => {
-        contract!(@on on_fake, Some(crate::fake::fixture()), $($test,)*);
-        contract!(@on on_fake_with_remotes, Some(crate::fake::with_remotes()), $($test,)*);
-        contract!(@on on_fake_without_capabilities, Some(crate::fake::bare()), $($test,)*);
+        contract!(@on on_simulated, Some(crate::simulated::fixture()), $($test,)*);
+        contract!(@on on_simulated_with_remotes, Some(crate::simulated::with_remotes()), $($test,)*);
+        contract!(@on on_simulated_without_capabilities, Some(crate::simulated::bare()), $($test,)*);
         contract!(@on on_docker, crate::docker::fixture().await, $($test,)*);
         contract!(@on on_docker_with_remotes, crate::docker::with_remotes().await, $($test,)*);
     };

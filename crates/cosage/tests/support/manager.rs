@@ -12,11 +12,11 @@ use cosage::desktop::keys::KeyTable;
 use cosage::desktop::launch::Probe;
 use cosage::desktop::lease::Lease;
 use cosage::desktop::manager::Manager;
-use cosage::engine::fake::Fake;
 use cosage::engine::{Endpoint, VncPassword};
 use cosage::store::memory::MemoryStore;
 use jiff::Timestamp;
 
+use crate::support::engine::TestEngine;
 use crate::support::{CATALOG, port_range};
 
 /// Everything answers at once.
@@ -44,7 +44,7 @@ impl Camera for Blind {
 }
 
 /// The desktops of a service that has none yet, without HTTP in front of them.
-pub(crate) async fn manager(engine: &Fake) -> Manager {
+pub(crate) async fn manager(engine: &TestEngine) -> Manager {
     let catalog = Catalog::parse(CATALOG, "catalog.toml", &CatalogDefaults::default()).unwrap();
     let manager = Manager::new(Parts {
         engine: Arc::new(engine.clone()),

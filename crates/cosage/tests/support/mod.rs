@@ -1,4 +1,4 @@
-//! A whole service in this process, on the fake engine, and a client that sees it from outside.
+//! A whole service in this process, on the simulated engine, and a client that sees it from outside.
 
 #![allow(dead_code, reason = "each test program uses another part of this")]
 #![allow(
@@ -6,6 +6,8 @@
     clippy::panic,
     reason = "a test may stop at what it does not expect"
 )]
+
+pub(crate) mod engine;
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -18,7 +20,6 @@ use cosage::callback::{Callbacks, Sage3};
 use cosage::catalog::{Catalog, CatalogDefaults, CatalogHandle, LaunchContext, Timers, Undeclared};
 use cosage::desktop::context::Settings;
 use cosage::engine::Engine;
-use cosage::engine::fake::{Control, Fake};
 use cosage::engine::remote::WithRemotes;
 use cosage::gateway::GatewaySettings;
 use cosage::pictures::Album;
@@ -33,6 +34,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_websockets::{MaybeTlsStream, WebSocketStream};
+
+use self::engine::TestEngine;
 
 pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -180,7 +183,7 @@ impl Default for Options {
 /// What outlives a service: its engine, its store and its data directory.
 #[derive(Clone)]
 pub(crate) struct World {
-    pub(crate) engine: Fake,
+    pub(crate) engine: TestEngine,
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) data: Arc<TempDir>,
 }
@@ -190,14 +193,14 @@ impl World {
         // The clients of these tests want one; what a second call finds is the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self {
-            engine: Fake::new(),
+            engine: TestEngine::new(),
             store: Arc::new(MemoryStore::new()),
             data: Arc::new(tempfile::tempdir().unwrap()),
         }
     }
 
-    pub(crate) fn control(&self) -> Control {
-        self.engine.control()
+    pub(crate) fn control(&self) -> &TestEngine {
+        &self.engine
     }
 
     pub(crate) async fn serve(&self, options: Options) -> Running {

@@ -1,20 +1,19 @@
-//! The desktops of the fake engine: a VNC server of one colour (RFC 6143), a live stream of silence, and an echo.
+//! Simulated desktops: a VNC server of one colour (RFC 6143), a live stream of silence, and an echo.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use rfb::authentication::{CHALLENGE_LEN, respond};
 use rfb::messages::Messages;
 use rfb::{HandshakeError, Version};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use super::super::VncPassword;
+use crate::descriptors::explain;
+use crate::engine::{ContainerSpec, Endpoint, EngineError, Protocol, VncPassword};
 
 /// Width of the picture, in pixels.
 pub const WIDTH: u16 = 64;
@@ -48,138 +47,74 @@ const CUT_TEXT: u8 = 6;
 /// What a client may skip in one message; nothing that it sends here is kept.
 const SKIP_MAX: usize = 1024 * 1024;
 
-/// What a VNC server does when it is asked for a picture.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Painting {
-    /// It sends it.
-    #[default]
-    Whole,
-    /// It sends nothing.
-    Silent,
-    /// It sends what is no RFB.
-    Garbled,
-}
-
-/// What the clients of VNC servers have sent after their `ClientInit`: the bytes of each connection, in the order in which
-/// they got that far.
-#[derive(Clone, Default)]
-pub(super) struct Recordings(Arc<Mutex<Vec<Recording>>>);
-
-type Recording = Arc<Mutex<Vec<u8>>>;
-
-impl Recordings {
-    fn begin(&self) -> Recording {
-        let recording = Recording::default();
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.push(Arc::clone(&recording));
-        recording
-    }
-
-    pub(super) fn all(&self) -> Vec<Vec<u8>> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.iter()
-            .map(|recording| {
-                recording
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .clone()
-            })
-            .collect()
-    }
-}
-
-/// A connection of which everything that is read is written down, once there is something to write it into.
-struct Recorded {
-    stream: TcpStream,
-    recording: Option<Recording>,
-}
-
-impl AsyncRead for Recorded {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        if let Some(recording) = &self.recording {
-            let mut recording = recording.lock().unwrap_or_else(PoisonError::into_inner);
-            recording.extend_from_slice(&buffer.filled()[before..]);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Recorded {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-/// Serves a picture to whoever connects, until it is dropped. `clients` counts those that got through the handshake.
-pub(super) async fn rfb(
-    listener: TcpListener,
-    password: Option<VncPassword>,
-    banner_delay: Duration,
-    painting: Painting,
-    clients: Arc<AtomicUsize>,
-    recordings: Option<Recordings>,
-) {
-    serve(listener, move |stream| {
-        let (password, clients) = (password.clone(), Arc::clone(&clients));
-        let recordings = recordings.clone();
-        async move {
-            super::pause(banner_delay).await;
-            session(stream, password, painting, &clients, recordings).await
-        }
-    })
-    .await;
-}
-
-/// Sends a live stream of silence to whoever knows the password, until it is dropped.
-pub(super) async fn webm(listener: TcpListener, password: Option<VncPassword>) {
-    serve(listener, move |mut stream| {
-        let password = password.clone();
-        async move {
-            if !admits(&mut stream, password.as_ref()).await? {
-                return Ok(());
+/// Serves the streams of a desktop until the tasks are dropped.
+pub(super) async fn serve(
+    container: &ContainerSpec,
+) -> Result<(BTreeMap<String, Endpoint>, JoinSet<()>), EngineError> {
+    let mut servers = JoinSet::new();
+    let mut endpoints = BTreeMap::new();
+    for (name, stream) in &container.streams {
+        let failed = |error: io::Error| EngineError::OutOfResources(explain(&error));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .map_err(failed)?;
+        let endpoint = Endpoint {
+            address: listener.local_addr().map_err(failed)?,
+            protocol: stream.protocol,
+            path: stream.path.clone(),
+            presence: stream.presence,
+        };
+        let password = container.password.clone();
+        match stream.protocol {
+            Protocol::Rfb => {
+                servers.spawn(accept(listener, move |client| {
+                    show(client, password.clone())
+                }));
             }
-            stream.write_all(HEADER).await?;
-            let mut clock = tokio::time::interval(CLUSTER_TIME);
-            loop {
-                clock.tick().await;
-                stream.write_all(CLUSTER).await?;
+            Protocol::Tcp => {
+                servers.spawn(accept(listener, |client| echo(client, None)));
+            }
+            Protocol::Display => {
+                servers.spawn(accept(listener, move |client| {
+                    echo(client, password.clone())
+                }));
+            }
+            Protocol::Webm => {
+                servers.spawn(accept(listener, move |client| {
+                    play(client, password.clone())
+                }));
+            }
+            Protocol::Websocket => {
+                return Err(EngineError::Refused(format!(
+                    "no WebSocket desktops are simulated, and stream '{name}' is one; use an app with another protocol"
+                )));
             }
         }
-    })
-    .await;
+        endpoints.insert(name.clone(), endpoint);
+    }
+    Ok((endpoints, servers))
 }
 
-/// Sends back what it gets from whoever knows the password, until it is dropped.
-pub(super) async fn display(listener: TcpListener, password: Option<VncPassword>) {
-    serve(listener, move |mut stream| {
-        let password = password.clone();
-        async move {
-            if admits(&mut stream, password.as_ref()).await? {
-                let (mut reader, mut writer) = stream.split();
-                tokio::io::copy(&mut reader, &mut writer).await?;
-            }
-            Ok(())
-        }
-    })
-    .await;
+/// Sends a live stream of silence to a client that knows the password.
+async fn play(mut client: TcpStream, password: Option<VncPassword>) -> io::Result<()> {
+    if !admits(&mut client, password.as_ref()).await? {
+        return Ok(());
+    }
+    client.write_all(HEADER).await?;
+    let mut clock = tokio::time::interval(CLUSTER_TIME);
+    loop {
+        clock.tick().await;
+        client.write_all(CLUSTER).await?;
+    }
+}
+
+/// Sends back what it gets from a client that knows the password.
+async fn echo(mut client: TcpStream, password: Option<VncPassword>) -> io::Result<()> {
+    if admits(&mut client, password.as_ref()).await? {
+        let (mut reader, mut writer) = client.split();
+        tokio::io::copy(&mut reader, &mut writer).await?;
+    }
+    Ok(())
 }
 
 /// Whether the client begins with the password, where there is one.
@@ -192,17 +127,8 @@ async fn admits(stream: &mut TcpStream, password: Option<&VncPassword>) -> io::R
     Ok(given == password.reveal().as_bytes())
 }
 
-/// Sends back what it gets, until it is dropped.
-pub(super) async fn echo(listener: TcpListener) {
-    serve(listener, |mut stream| async move {
-        let (mut reader, mut writer) = stream.split();
-        tokio::io::copy(&mut reader, &mut writer).await?;
-        Ok(())
-    })
-    .await;
-}
-
-async fn serve<F>(listener: TcpListener, session: impl Fn(TcpStream) -> F)
+/// Serves each client until it is dropped.
+async fn accept<F>(listener: TcpListener, session: impl Fn(TcpStream) -> F)
 where
     F: Future<Output = io::Result<()>> + Send + 'static,
 {
@@ -221,30 +147,19 @@ where
     }
 }
 
-async fn session(
-    stream: TcpStream,
-    password: Option<VncPassword>,
-    painting: Painting,
-    clients: &AtomicUsize,
-    recordings: Option<Recordings>,
-) -> io::Result<()> {
+/// Serves the picture to a VNC client.
+async fn show(mut stream: TcpStream, password: Option<VncPassword>) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut stream = Recorded {
-        stream,
-        recording: None,
-    };
     handshake(&mut stream, password.as_ref()).await?;
 
     // ClientInit says whether others may stay, and they always may.
     stream.read_u8().await?;
-    clients.fetch_add(1, Ordering::Relaxed);
-    stream.recording = recordings.map(|recordings| recordings.begin());
     let mut format = PixelFormat::default();
     let mut server_init = Vec::new();
     server_init.extend(WIDTH.to_be_bytes());
     server_init.extend(HEIGHT.to_be_bytes());
     server_init.extend(format.to_wire());
-    let name = b"fake desktop";
+    let name = b"simulated desktop";
     server_init.extend(u32::try_from(name.len()).unwrap_or_default().to_be_bytes());
     server_init.extend(name);
     stream.write_all(&server_init).await?;
@@ -268,12 +183,8 @@ async fn session(
                     *side = stream.read_u16().await?;
                 }
                 // Nothing ever changes, so only what is asked for anew has an answer.
-                match painting {
-                    Painting::Whole if !incremental => {
-                        stream.write_all(&update(region, &format)).await?;
-                    }
-                    Painting::Whole | Painting::Silent => {}
-                    Painting::Garbled => stream.write_all(&[0xff; 16]).await?,
+                if !incremental {
+                    stream.write_all(&update(region, &format)).await?;
                 }
             }
             KEY_EVENT => skip(&mut stream, 7).await?,
@@ -289,7 +200,7 @@ async fn session(
     }
 }
 
-async fn handshake(stream: &mut Recorded, password: Option<&VncPassword>) -> io::Result<()> {
+async fn handshake(stream: &mut TcpStream, password: Option<&VncPassword>) -> io::Result<()> {
     match password {
         None => rfb::accept(stream).await.map(drop),
         Some(password) => ask(stream, password.reveal()).await,
@@ -298,7 +209,7 @@ async fn handshake(stream: &mut Recorded, password: Option<&VncPassword>) -> io:
 }
 
 /// The handshake of a server that wants a password (RFC 6143, 7.1 and 7.2.2), in version 3.8 only.
-async fn ask(stream: &mut Recorded, password: &str) -> Result<(), HandshakeError> {
+async fn ask(stream: &mut TcpStream, password: &str) -> Result<(), HandshakeError> {
     stream.write_all(Version::V3_8.banner()).await?;
     if rfb::probe(stream).await? != Version::V3_8 {
         return Err(invalid("only version 3.8 has passwords here").into());
@@ -426,7 +337,7 @@ impl PixelFormat {
 }
 
 /// Reads to the end of a message that has begun with this byte and changes nothing here.
-async fn pass_over(stream: &mut Recorded, first: u8) -> io::Result<()> {
+async fn pass_over(stream: &mut TcpStream, first: u8) -> io::Result<()> {
     let mut messages = Messages::default();
     let mut byte = first;
     loop {
@@ -438,7 +349,7 @@ async fn pass_over(stream: &mut Recorded, first: u8) -> io::Result<()> {
     }
 }
 
-async fn skip(stream: &mut Recorded, mut bytes: usize) -> io::Result<()> {
+async fn skip(stream: &mut TcpStream, mut bytes: usize) -> io::Result<()> {
     if bytes > SKIP_MAX {
         return Err(invalid("a message that is too long"));
     }

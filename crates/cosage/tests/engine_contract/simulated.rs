@@ -1,4 +1,4 @@
-//! The fake engine under the contract, and what only it has: failures on demand.
+//! The simulated engine under the contract, and what only it has.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cosage::desktop::{Environment, Uid};
-use cosage::engine::fake::{COLOUR, Control, Fake, HEIGHT, Power, WIDTH};
+use cosage::engine::simulated::{COLOUR, HEIGHT, WIDTH};
 use cosage::engine::{
     ContainerSpec, Engine, EngineError, EngineEvent, Exit, InstanceId, LaunchSpec, Limits,
     Presence, Protocol, PullPolicy, Sandbox, StartStep, StreamSpec, VncPassword,
@@ -19,11 +19,11 @@ use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use super::bare::Bare;
+use super::engine::{Power, TestEngine};
 use super::{Fixture, Remotes, Subject, spec_for, start};
 
-struct FakeFixture {
-    engine: Fake,
-    control: Control,
+struct SimulatedFixture {
+    engine: TestEngine,
     remotes: Remotes,
     /// Whether the engine shows what only some can do.
     capabilities: bool,
@@ -44,10 +44,8 @@ pub(super) fn bare() -> Subject {
 }
 
 fn fixture_of(remotes: Remotes, capabilities: bool) -> Subject {
-    let engine = Fake::new();
-    Arc::new(FakeFixture {
-        control: engine.control(),
-        engine,
+    Arc::new(SimulatedFixture {
+        engine: TestEngine::new(),
         remotes,
         capabilities,
     })
@@ -63,7 +61,7 @@ fn spec(uid: &Uid, protocol: Protocol) -> LaunchSpec {
     spec_for(
         uid,
         ContainerSpec {
-            name: format!("fake-{uid}"),
+            name: format!("simulated-{uid}"),
             image: "tiny".to_owned(),
             pull: PullPolicy::Never,
             image_hint: "build it with images/build".to_owned(),
@@ -86,7 +84,7 @@ fn spec(uid: &Uid, protocol: Protocol) -> LaunchSpec {
 }
 
 #[async_trait]
-impl Fixture for FakeFixture {
+impl Fixture for SimulatedFixture {
     fn engine(&self) -> Arc<dyn Engine> {
         let engine = Arc::new(self.engine.clone());
         if self.capabilities {
@@ -106,30 +104,30 @@ impl Fixture for FakeFixture {
 
     fn write(&self, instance: &InstanceId, lines: usize) {
         for line in 1..=lines {
-            self.control.write_log(instance, &format!("line {line}\n"));
+            self.engine.write_log(instance, &format!("line {line}\n"));
         }
     }
 
     fn stubborn(&self, uid: &Uid) -> LaunchSpec {
-        self.control.set_stop_delay(Duration::from_secs(600));
+        self.engine.set_stop_delay(Duration::from_secs(600));
         spec(uid, Protocol::Tcp)
     }
 
     fn slow_down(&self) {
-        self.control.set_start_steps([StartStep::Queued]);
-        self.control.set_start_delay(Duration::from_millis(200));
+        self.engine.set_start_steps([StartStep::Queued]);
+        self.engine.set_start_delay(Duration::from_millis(200));
     }
 
     fn queue_starts(&self) {
-        self.control.set_start_steps([StartStep::Queued]);
+        self.engine.set_start_steps([StartStep::Queued]);
     }
 
     fn lose_image(&self, spec: &mut LaunchSpec) {
-        self.control.lose_image(&super::container(spec).image);
+        self.engine.lose_image(&super::container(spec).image);
     }
 
     async fn take_name(&self, spec: &LaunchSpec) {
-        self.control.take_name(&super::container(spec).name);
+        self.engine.take_name(&super::container(spec).name);
     }
 
     async fn name_is_taken(&self, spec: &LaunchSpec) -> bool {
@@ -145,18 +143,18 @@ impl Fixture for FakeFixture {
             code: Some(3),
             out_of_memory: false,
         };
-        self.control.write_log(instance, "the end\n");
-        self.control.end(instance, exit);
+        self.engine.write_log(instance, "the end\n");
+        self.engine.end(instance, exit);
     }
 
     async fn has_home(&self, uid: &Uid) -> bool {
-        self.control.has_home(uid)
+        self.engine.has_home(uid)
     }
 
     async fn in_home(&self, uid: &Uid, script: &str) -> String {
         let shell = Command::new("sh")
             .args(["-c", script])
-            .current_dir(self.control.home(uid).unwrap())
+            .current_dir(self.engine.home(uid).unwrap())
             .output()
             .await
             .unwrap();
@@ -169,7 +167,7 @@ impl Fixture for FakeFixture {
 
 #[tokio::test]
 async fn the_picture_is_of_one_colour_and_needs_the_password() {
-    let engine = Fake::new();
+    let engine = TestEngine::new();
     let instance = start(&engine, &spec(&Uid::random(), Protocol::Rfb)).await;
     let address = instance.endpoints["vnc"].address;
     let password = instance.password.unwrap();
@@ -196,7 +194,7 @@ async fn the_picture_is_of_one_colour_and_needs_the_password() {
 
 #[tokio::test]
 async fn a_raw_stream_is_an_echo_that_ends_with_its_instance() {
-    let engine = Fake::new();
+    let engine = TestEngine::new();
     let instance = start(&engine, &spec(&Uid::random(), Protocol::Tcp)).await;
     let mut stream = TcpStream::connect(instance.endpoints["vnc"].address)
         .await
@@ -211,19 +209,18 @@ async fn a_raw_stream_is_an_echo_that_ends_with_its_instance() {
 
 #[tokio::test]
 async fn a_power_cut_is_reported_and_keeps_instances() {
-    let engine = Fake::new();
-    let control = engine.control();
+    let engine = TestEngine::new();
     let mut events = engine.events();
     let instance = start(&engine, &spec(&Uid::random(), Protocol::Rfb)).await;
 
-    control.set_power(Power::Down);
+    engine.set_power(Power::Down);
     assert!(matches!(
         engine.list().await,
         Err(EngineError::Unavailable(_))
     ));
     // What ends meanwhile is not reported, as with any engine that is down.
-    control.end(&instance.id, Exit::default());
-    control.set_power(Power::Up);
+    engine.end(&instance.id, Exit::default());
+    engine.set_power(Power::Up);
     assert_eq!(engine.exit(&instance.id).await, Ok(Some(Exit::default())));
 
     assert_eq!(events.next().await, Some(EngineEvent::Connected));
@@ -236,28 +233,27 @@ async fn a_power_cut_is_reported_and_keeps_instances() {
 
 #[tokio::test]
 async fn starts_and_stops_fail_on_demand() {
-    let engine = Fake::new();
-    let control = engine.control();
+    let engine = TestEngine::new();
     let spec = spec(&Uid::random(), Protocol::Rfb);
     let error = EngineError::OutOfDisk("full".to_owned());
-    control.set_start_error(Some(error.clone()));
+    engine.set_start_error(Some(error.clone()));
     let cancel = CancellationToken::new();
     assert_eq!(
         engine.start(&spec, &cancel, &|_| {}).await,
         Err(error.clone())
     );
-    assert_eq!(control.running(), vec![]);
+    assert_eq!(engine.running(), vec![]);
 
-    control.set_start_error(None);
+    engine.set_start_error(None);
     let instance = start(&engine, &spec).await;
-    assert_eq!(control.starts(), 2);
-    control.set_stop_error(Some(error.clone()));
+    assert_eq!(engine.starts(), 2);
+    engine.set_stop_error(Some(error.clone()));
     assert_eq!(engine.stop(&instance.id, Duration::ZERO).await, Err(error));
-    assert_eq!(control.running(), vec![instance.id.clone()]);
+    assert_eq!(engine.running(), vec![instance.id.clone()]);
 
     let mut events = engine.events();
     assert_eq!(events.next().await, Some(EngineEvent::Connected));
-    control.remove(&instance.id);
+    engine.remove(&instance.id);
     assert!(matches!(
         events.next().await,
         Some(EngineEvent::Exited(id, _)) if id == instance.id
