@@ -13,7 +13,8 @@ describe("Blender in noVNC", () => {
 
   before(async () => {
     browser = await startBrowser();
-    service = await startService("blender", { settings: { COSAGE_ALLOWED_ORIGINS: pages } });
+    // On a busy machine Blender takes longer to save and end.
+    service = await startService("blender", { settings: { COSAGE_ALLOWED_ORIGINS: pages, COSAGE_STOP_GRACE: "60" } });
   });
 
   afterEach(() => closePages(browser));

@@ -4,7 +4,7 @@ import { after, afterEach, before, describe, it } from "node:test";
 
 import { closePages, startBrowser } from "../support/browser.mjs";
 import { fits, openConsole, picture, seriousFindings, tabTo } from "../support/console.mjs";
-import { containers, docker } from "../support/docker.mjs";
+import { docker } from "../support/docker.mjs";
 import { startProxy } from "../support/proxy.mjs";
 import { startService } from "../support/service.mjs";
 import { ConsoleViewer, hasPicture } from "../support/viewer.mjs";
@@ -197,7 +197,7 @@ describe("the launcher", () => {
     await page.waitForURL(/\/view\//);
     const { body } = await service.call("GET", `/api/vm/${uidOf(page)}`);
     assert.equal(body.status, "ready");
-    const [name] = await containers(`${service.name}-${uidOf(page)}`);
+    const name = `${service.name}-${uidOf(page)}`;
     assert.equal((await docker("exec", name, "sh", "-c", "date +%Z && echo $LANG")).trim(), "JST\npt_BR.UTF-8");
   });
 

@@ -121,7 +121,7 @@ describe("Firefox in noVNC", () => {
   });
 
   it("keeps its content sandbox", async () => {
-    const [name] = await containers(`${service.name}-${uid}`);
+    const name = `${service.name}-${uid}`;
     // Every process has the container's own filter of system calls. Firefox gives web content a second, stricter
     // one, and a user namespace of its own, in which it takes its file system and its network away.
     const script = `for process in /proc/[0-9]*; do

@@ -109,7 +109,7 @@ describe("SAGE3's client", () => {
   }
 
   const environment = async () => {
-    const [name] = await containers(`${service.name}-${uid}`);
+    const name = `${service.name}-${uid}`;
     return JSON.parse(await docker("inspect", name, "--format", "{{json .Config.Env}}"));
   };
 
