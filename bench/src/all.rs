@@ -24,6 +24,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let before = load()?;
     let desktops = desktops::run(&arguments.desktops)?;
     let service = own_section("service")?;
+    let sleeping = own_section("sleeping")?;
     let files = own_section("files")?;
     let pictures = own_section("pictures")?;
     let sound = own_section("sound")?;
@@ -43,6 +44,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
          Medians; both sides of a comparison in turn in the same run.\n\n\
          {machine}; load average before the first measurement {before}.\n\n\
          ## Desktops on Docker\n\n{}\n## The service by itself\n\n{service}\n\
+         ## Desktops that sleep\n\n{sleeping}\n\
          ## Files of a home\n\n{files}\n\
          ## Pictures\n\n{pictures}\n\
          ## Sound\n\n{sound}\n\

@@ -15,6 +15,7 @@ mod report;
 mod scene;
 mod serve;
 mod service;
+mod sleeping;
 mod sound;
 mod stream;
 
@@ -40,6 +41,8 @@ enum Command {
     Desktops(desktops::Arguments),
     /// Requests per second and memory of the service on the fake engine
     Service(service::Arguments),
+    /// A hundred thousand desktops that sleep, on the simulated engine
+    Sleeping(sleeping::Arguments),
     /// A large file into a desktop's home and out again, against `docker cp`
     Files(files::Arguments),
     /// Pictures of a large desktop, and what they leave in the service's memory
@@ -59,6 +62,7 @@ fn main() -> Result<(), Failure> {
         Command::Filter(arguments) => filter::run(&arguments),
         Command::Desktops(arguments) => report::print(&desktops::run(&arguments)?),
         Command::Service(arguments) => report::print(&service::run(&arguments)?),
+        Command::Sleeping(arguments) => report::print(&sleeping::run(&arguments)?),
         Command::Files(arguments) => report::print(&files::run(&arguments)?),
         Command::Pictures(arguments) => report::print(&pictures::run(&arguments)?),
         Command::Sound(arguments) => report::print(&sound::run(&arguments)?),

@@ -23,7 +23,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EngineKind {
     Docker,
-    Fake,
+    Simulated,
 }
 
 /// A service of its own; what it has made on the engine is removed when this is dropped.
@@ -47,6 +47,15 @@ impl Scene {
         engine: EngineKind,
         catalog: Option<&str>,
     ) -> Result<Self, Failure> {
+        Self::start_in(engine, catalog, tempfile::tempdir()?).await
+    }
+
+    /// The same with a data directory in `directory` that may be filled already.
+    pub(crate) async fn start_in(
+        engine: EngineKind,
+        catalog: Option<&str>,
+        directory: TempDir,
+    ) -> Result<Self, Failure> {
         let program = std::env::current_exe()?.with_file_name("cosage");
         if !program.exists() {
             return Err(
@@ -54,7 +63,6 @@ impl Scene {
                     .into(),
             );
         }
-        let directory = tempfile::tempdir()?;
         if let Some(catalog) = catalog {
             std::fs::write(directory.path().join("catalog.toml"), catalog)?;
         }
@@ -80,7 +88,7 @@ impl Scene {
                 command.env(inherited, value);
             }
         }
-        if engine == EngineKind::Fake {
+        if engine == EngineKind::Simulated {
             command.env("COSAGE_ENGINE", "fake");
         }
         let scene = Self {
@@ -97,7 +105,7 @@ impl Scene {
                     "the service does not become ready; see why with: cosage doctor".into(),
                 );
             }
-            sleep(Duration::from_millis(20)).await;
+            sleep(Duration::from_millis(5)).await;
         }
         Ok(scene)
     }

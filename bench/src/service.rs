@@ -39,27 +39,16 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report, Failure> {
 }
 
 async fn reads(arguments: &Arguments, report: &mut Report) -> Result<(), Failure> {
-    let scene = Scene::start(EngineKind::Fake).await?;
+    let scene = Scene::start(EngineKind::Simulated).await?;
     let (uid, _) = scene.allocate().await?;
-    let mut rates = Vec::new();
-    // The first round warms up.
-    for round in 0..=arguments.rounds {
-        let begun = Instant::now();
-        let end = begun + Duration::from_secs(arguments.seconds);
-        let asking = (0..arguments.connections).map(|_| {
-            let (address, uid) = (scene.address, uid.clone());
-            // A task of its own each, so that the load is made on all cores.
-            let task = tokio::spawn(async move {
-                let stream = TcpStream::connect(address).await?;
-                ask(stream, &uid, end).await
-            });
-            async { task.await? }
-        });
-        let answers: u64 = try_join_all(asking).await?.iter().sum();
-        if round > 0 {
-            rates.push(answers as f64 / begun.elapsed().as_secs_f64());
-        }
-    }
+    let rates = rates(
+        &scene,
+        &uid,
+        arguments.rounds,
+        Duration::from_secs(arguments.seconds),
+        arguments.connections,
+    )
+    .await?;
     let rate = median(&rates);
     report.verdicts.push(Verdict {
         measure: "`GET /api/vm/ws/{uid}`, load generator on the same cores".to_owned(),
@@ -75,6 +64,43 @@ async fn reads(arguments: &Arguments, report: &mut Report) -> Result<(), Failure
         arguments.rounds, arguments.seconds, arguments.connections, each.join(", ")
     ));
     Ok(())
+}
+
+/// Requests per second for a running desktop's address: the median of rounds of three seconds on 32 connections.
+pub(crate) async fn rate(scene: &Scene, uid: &str, rounds: usize) -> Result<f64, Failure> {
+    Ok(median(
+        &rates(scene, uid, rounds, Duration::from_secs(3), 32).await?,
+    ))
+}
+
+/// Requests per second of each round.
+async fn rates(
+    scene: &Scene,
+    uid: &str,
+    rounds: usize,
+    seconds: Duration,
+    connections: usize,
+) -> Result<Vec<f64>, Failure> {
+    let mut rates = Vec::new();
+    // The first round warms up.
+    for round in 0..=rounds {
+        let begun = Instant::now();
+        let end = begun + seconds;
+        let asking = (0..connections).map(|_| {
+            let (address, uid) = (scene.address, uid.to_owned());
+            // A task of its own each, so that the load is made on all cores.
+            let task = tokio::spawn(async move {
+                let stream = TcpStream::connect(address).await?;
+                ask(stream, &uid, end).await
+            });
+            async { task.await? }
+        });
+        let answers: u64 = try_join_all(asking).await?.iter().sum();
+        if round > 0 {
+            rates.push(answers as f64 / begun.elapsed().as_secs_f64());
+        }
+    }
+    Ok(rates)
 }
 
 /// Asks again and again until the end; how many good answers came.
@@ -121,7 +147,7 @@ fn is_complete(answer: &[u8]) -> Result<bool, Failure> {
 }
 
 async fn rest(arguments: &Arguments, report: &mut Report) -> Result<(), Failure> {
-    let scene = Scene::start(EngineKind::Fake).await?;
+    let scene = Scene::start(EngineKind::Simulated).await?;
     let process = scene.process.as_ref().ok_or("the service does not run")?;
     let empty = process.memory()? as f64;
     try_join_all((0..arguments.desktops).map(|_| scene.allocate())).await?;
