@@ -81,6 +81,7 @@ impl Scene {
             .env("PORT_RANGE_END", "13300")
             .env("CONTAINER_NO_CLIENT_TIMEOUT", "30m")
             .env("COSAGE_LOG", "warn")
+            .env("COSAGE_ALLOWED_HOSTS", "bench")
             .current_dir(directory.path())
             .stdout(Stdio::null());
         for inherited in ["PATH", "HOME", "DOCKER_HOST"] {

@@ -134,6 +134,7 @@ pub fn router(app: App, which: Routes) -> Router {
     let router = match which {
         Routes::All => {
             let (router, mut description) = api.split_for_parts();
+            files::describe(&mut description);
             description::complete(&mut description);
             // The home itself, which has no path.
             let router = router
@@ -172,11 +173,7 @@ pub fn router(app: App, which: Routes) -> Router {
         .layer(CatchPanicLayer::custom(
             |_: Box<dyn std::any::Any + Send>| {
                 // The panic itself is in the log, by the panic hook.
-                axum::response::IntoResponse::into_response(ApiError::new(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "internal",
-                    "something went wrong inside; the log says what",
-                ))
+                axum::response::IntoResponse::into_response(ApiError::internal())
             },
         ))
         .layer(middleware::from_fn_with_state(app.clone(), origin::guard))

@@ -18,7 +18,7 @@ use serde_json::json;
 
 use self::pace::Pace;
 use self::queue::{Destination, Queue};
-use crate::delivery::{self, Refusal};
+use crate::delivery::{self, DeliveryError};
 use crate::desktop::Uid;
 use crate::desktop::events::{Heard, Kind, Listener};
 use crate::desktop::manager::Manager;
@@ -188,7 +188,7 @@ struct Api {
 
 #[async_trait]
 impl Destination for Api {
-    async fn put(&self, uid: &Uid, report: Bytes) -> Result<(), Refusal> {
+    async fn put(&self, uid: &Uid, report: Bytes) -> Result<(), DeliveryError> {
         let url = segment::below(&self.sage3.server, ["api", "apps", uid.as_str()]);
         let mut request = self
             .client
@@ -207,7 +207,7 @@ struct Told(Manager);
 
 #[async_trait]
 impl Destination for Told {
-    async fn put(&self, uid: &Uid, report: Bytes) -> Result<(), Refusal> {
+    async fn put(&self, uid: &Uid, report: Bytes) -> Result<(), DeliveryError> {
         self.0.tell_report(uid, report);
         Ok(())
     }

@@ -15,6 +15,7 @@ mod events;
 mod failure;
 mod file;
 mod flags;
+mod foreign;
 mod images;
 mod logs;
 mod ls;

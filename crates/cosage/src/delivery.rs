@@ -22,7 +22,7 @@ pub(crate) const ENDING_PAUSE: Duration = Duration::from_millis(500);
 
 /// Why something was not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum DeliveryError {
     /// It may be taken later.
     Later {
         /// What is wrong.
@@ -65,10 +65,10 @@ pub(crate) fn client(answer_bound: Duration) -> Result<Client, reqwest::Error> {
 }
 
 /// Hands something over.
-pub(crate) async fn send(request: RequestBuilder) -> Result<(), Refusal> {
+pub(crate) async fn send(request: RequestBuilder) -> Result<(), DeliveryError> {
     match request.send().await {
         Ok(answer) => judge(answer.status(), answer.headers()),
-        Err(error) => Err(Refusal::Later {
+        Err(error) => Err(DeliveryError::Later {
             trouble: Trouble::Away,
             reason: cause(&error),
             after: None,
@@ -77,12 +77,12 @@ pub(crate) async fn send(request: RequestBuilder) -> Result<(), Refusal> {
 }
 
 /// What an answer means: what a server cannot do now it may do later; what it refuses, it will refuse again.
-fn judge(status: StatusCode, headers: &HeaderMap) -> Result<(), Refusal> {
+fn judge(status: StatusCode, headers: &HeaderMap) -> Result<(), DeliveryError> {
     if status.is_success() {
         return Ok(());
     }
     if status == StatusCode::GONE {
-        return Err(Refusal::Gone);
+        return Err(DeliveryError::Gone);
     }
     let reason = format!("it answered {status}");
     let trouble = match status {
@@ -90,9 +90,9 @@ fn judge(status: StatusCode, headers: &HeaderMap) -> Result<(), Refusal> {
         StatusCode::INTERNAL_SERVER_ERROR => Trouble::Failed,
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY => Trouble::Away,
         status if status.is_server_error() => Trouble::Away,
-        _ => return Err(Refusal::Never(reason)),
+        _ => return Err(DeliveryError::Never(reason)),
     };
-    Err(Refusal::Later {
+    Err(DeliveryError::Later {
         trouble,
         reason,
         after: retry_after(headers),
@@ -148,7 +148,7 @@ pub(crate) async fn pause(ending: &CancellationToken, usual: Duration, at_the_en
 mod tests {
     use super::*;
 
-    fn answer(status: u16, retry_after: Option<&str>) -> Result<(), Refusal> {
+    fn answer(status: u16, retry_after: Option<&str>) -> Result<(), DeliveryError> {
         let headers = retry_after.map(|text| (RETRY_AFTER, text.parse().unwrap()));
         judge(
             StatusCode::from_u16(status).unwrap(),
@@ -162,7 +162,7 @@ mod tests {
             assert_eq!(answer(taken, None), Ok(()));
         }
         let trouble = |status| match answer(status, None) {
-            Err(Refusal::Later {
+            Err(DeliveryError::Later {
                 trouble,
                 after: None,
                 ..
@@ -176,15 +176,15 @@ mod tests {
         assert_eq!(trouble(500), Trouble::Failed);
         for never in [301, 307, 400, 401, 404] {
             let answer = answer(never, None);
-            assert!(matches!(answer, Err(Refusal::Never(_))), "{never}");
+            assert!(matches!(answer, Err(DeliveryError::Never(_))), "{never}");
         }
-        assert_eq!(answer(410, None), Err(Refusal::Gone));
+        assert_eq!(answer(410, None), Err(DeliveryError::Gone));
     }
 
     #[test]
     fn a_server_says_when_to_come_back_and_not_for_ever() {
         let after = |text| match answer(503, Some(text)) {
-            Err(Refusal::Later { after, .. }) => after,
+            Err(DeliveryError::Later { after, .. }) => after,
             other => panic!("{other:?}"),
         };
         assert_eq!(after("0"), Some(Duration::ZERO));

@@ -46,7 +46,8 @@ use self::screen::Screens;
 use self::socket::{ClientSocket, Parts};
 use self::upgrade::{Pending, UpgradeError};
 use crate::desktop::Uid;
-use crate::desktop::lease::{EndReason, Lease};
+use crate::desktop::end::EndReason;
+use crate::desktop::lease::Lease;
 use crate::desktop::rights::Role;
 use crate::engine::{Presence, Protocol};
 

@@ -6,17 +6,24 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Statx, StatxFlags, openat, statx};
 use rustix::io::Errno;
 
-use crate::home::{DEPTH_MAX, failure, from_io, is_dots, too_deep};
+use crate::home::{DEPTH_MAX, Home, failure, from_io, is_dots, too_deep};
 use crate::protocol::Failure;
 
 /// What `stx_blocks` counts in, whatever the file system's own blocks are: statx(2).
 const BLOCK_LEN: u64 = 512;
 
+/// How much of its disk a home takes, in bytes.
+pub(crate) fn of_home(home: &Home) -> Result<u64, Failure> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let root = home.open(b"", flags).map_err(failure)?;
+    of(root.as_fd(), 0)
+}
+
 /// The bytes of all blocks of a directory and what is beneath it, in a memory that does not grow with either.
 ///
 /// A file with several names is shared among them, so that it counts once: all names of a home's file are in the home,
 /// because no link leads from one mount to another. What its owner may not read is left out.
-pub(crate) fn of(directory: BorrowedFd<'_>, depth: usize) -> Result<u64, Failure> {
+fn of(directory: BorrowedFd<'_>, depth: usize) -> Result<u64, Failure> {
     if depth > DEPTH_MAX {
         return Err(from_io(too_deep()));
     }

@@ -15,7 +15,6 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::disk_use;
 use crate::protocol::{Answer, Entry, EntryKind, Expected, Failure, Mark, Time, Version};
 
 /// How often a path is resolved again that somebody moves meanwhile, as `openat2(2)` asks for.
@@ -88,13 +87,6 @@ impl Home {
             FileType::Directory => Ok(Found::Directory(found)),
             _ => Err(Failure::NotFile),
         }
-    }
-
-    /// How much of its disk the home takes, in bytes.
-    pub(crate) fn disk_use(&self) -> Result<u64, Failure> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let root = self.open(b"", flags).map_err(failure)?;
-        disk_use::of(root.as_fd(), 0)
     }
 
     /// How many bytes are left for an ordinary user.

@@ -3,6 +3,8 @@
 //! Everything is a frame: one byte that says what it is, the length of what follows (32 bits, big
 //! endian), and that. [`Request`]s are answered one after the other, with one [`Answer`]; where
 //! that one opens a transfer, [`DATA`] frames follow and an [`END`].
+//!
+//! More than 500 lines because both directions of each message stand side by side.
 
 use std::cmp::Ordering;
 use std::io::{self, Read, Write};

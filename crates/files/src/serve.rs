@@ -5,6 +5,7 @@ use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::FileExt;
 
 use crate::archive;
+use crate::disk_use;
 use crate::home::{Found, Home, modified, page, version};
 use crate::protocol::{
     Answer, DATA, END, Entry, FRAME_MAX, HEAD_LEN, HELLO, Mark, Request, head, read_frame,
@@ -84,8 +85,7 @@ pub fn serve(home: &Home, input: impl Read, mut output: impl Write) -> io::Resul
                 .make_directory(&path, expected)
                 .unwrap_or_else(Answer::Failed)
                 .write(&mut output)?,
-            Request::Measure => home
-                .disk_use()
+            Request::Measure => disk_use::of_home(home)
                 .map_or_else(Answer::Failed, Answer::DiskUse)
                 .write(&mut output)?,
             Request::Remove { path, expected } => home

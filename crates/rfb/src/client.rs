@@ -3,6 +3,8 @@
 //! It understands the encodings Raw, ZRLE, DesktopSize (RFC 6143, 7.7.1, 7.7.6 and 7.8.2), ExtendedDesktopSize
 //! and LastRect (rfbproto). Whatever a server sends ends in a picture or an error, within the memory that
 //! [`AREA_MAX`] and [`TEXT_MAX_LEN`] allow; how long it may take is the caller's to bound.
+//!
+//! More than 500 lines because its greeting and its updates share one connection's state.
 
 use std::io;
 

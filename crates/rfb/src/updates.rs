@@ -4,6 +4,8 @@
 //! Pictures are passed over and not decoded. The encodings followed are those that viewers prefer today; with any other
 //! one, as with whatever a server may not send, the stream is lost sight of. That harms nobody who only passes it on, but for a
 //! viewer whose zlib streams are still to go on with another server's ([`Updates::is_broken`]).
+//!
+//! More than 500 lines because it knows where each encoding of the protocol ends.
 
 /// The most bytes that have to be seen together: `ServerInit` without its name.
 const HEAD_MAX_LEN: usize = 24;

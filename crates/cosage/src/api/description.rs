@@ -6,8 +6,6 @@ use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
 use utoipa::openapi::request_body::RequestBody;
 use utoipa::openapi::{OpenApi, PathItem, Ref, RefOr, Required, ResponseBuilder};
 
-use super::files;
-
 /// Bytes as they are.
 #[derive(ToSchema)]
 #[schema(value_type = String, format = Binary)]
@@ -16,7 +14,6 @@ pub(super) struct Bytes(Vec<u8>);
 
 /// Adds what the calls' own descriptions leave out: the answers that any call, any change and any body can get.
 pub(super) fn complete(description: &mut OpenApi) {
-    files::describe(description);
     for item in description.paths.paths.values_mut() {
         for (operation, is_change) in operations(item) {
             complete_operation(operation, is_change);

@@ -19,7 +19,7 @@ use super::params::{Name, Params, UidParam, UidPath};
 use crate::catalog::Catalog;
 use crate::desktop::Uid;
 use crate::desktop::access::Takeover;
-use crate::desktop::lease::EndReason;
+use crate::desktop::end::EndReason;
 use crate::desktop::lifecycle::StopMode;
 use crate::desktop::manager::Ignored;
 use crate::desktop::view::{Phase, Progress, View};

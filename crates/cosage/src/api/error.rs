@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use crate::desktop::UidError;
 use crate::desktop::error::DesktopError;
 use crate::desktop::failure::FailReason;
+use crate::desktop::sharing::{GuestError, SharingError};
 use crate::engine::EngineError;
 use crate::engine::home::{Failure, HomeError, HomePathError};
 use crate::pictures::PictureError;
@@ -57,6 +58,24 @@ impl ApiError {
             }),
             retry: false,
         }
+    }
+
+    /// A fault of the service itself, which its log tells of.
+    pub(super) fn internal() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "something went wrong inside; the log says what",
+        )
+    }
+
+    /// A desktop was waited for longer than a connection may wait.
+    pub(super) fn start_timeout() -> Self {
+        Self::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "start_timeout",
+            "the desktop did not answer in time",
+        )
     }
 
     /// A 503 that passes: the client is told when to try again.
@@ -142,6 +161,35 @@ impl From<PictureError> for ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         DesktopError::from(error).into()
+    }
+}
+
+impl From<SharingError> for ApiError {
+    fn from(error: SharingError) -> Self {
+        let details = error.to_string();
+        match error {
+            SharingError::Desktop(error) => error.into(),
+            SharingError::UnknownShare => {
+                Self::new(StatusCode::NOT_FOUND, "unknown_share", details)
+            }
+            SharingError::Guest(error) => {
+                let (status, code) = match error {
+                    GuestError::NotRunning => (StatusCode::CONFLICT, "not_running"),
+                    GuestError::UnknownStream(_) => (StatusCode::NOT_FOUND, "unknown_stream"),
+                    GuestError::Failed => (StatusCode::BAD_GATEWAY, "start_failed"),
+                    GuestError::ShuttingDown => return Self::exhausted("shutting_down", details),
+                };
+                Self::new(status, code, details)
+            }
+            SharingError::UnknownViewer(_) => {
+                Self::new(StatusCode::NOT_FOUND, "unknown_viewer", details)
+            }
+            SharingError::NotHeld(_) => {
+                Self::new(StatusCode::CONFLICT, "role_unsupported", details)
+            }
+            SharingError::TooMany => Self::new(StatusCode::CONFLICT, "too_many_shares", details),
+            SharingError::Store(_) => Self::exhausted("store_failed", details),
+        }
     }
 }
 

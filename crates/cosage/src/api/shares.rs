@@ -22,7 +22,7 @@ use super::params::{Part, UidParam, UidPath};
 use crate::desktop::access::{Change, Share, Token};
 use crate::desktop::error::DesktopError;
 use crate::desktop::rights::{Clipboard, Rights, Role};
-use crate::desktop::sharing::{GuestError, SharingError};
+use crate::desktop::sharing::SharingError;
 
 /// The longest that a share may last; one that ends later can as well not end.
 const LASTING_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -335,35 +335,6 @@ impl From<Clipboard> for ClipboardWord {
         match clipboard {
             Clipboard::Both => Self::Both,
             Clipboard::Out => Self::Out,
-        }
-    }
-}
-
-impl From<SharingError> for ApiError {
-    fn from(error: SharingError) -> Self {
-        let details = error.to_string();
-        match error {
-            SharingError::Desktop(error) => error.into(),
-            SharingError::UnknownShare => {
-                Self::new(StatusCode::NOT_FOUND, "unknown_share", details)
-            }
-            SharingError::Guest(error) => {
-                let (status, code) = match error {
-                    GuestError::NotRunning => (StatusCode::CONFLICT, "not_running"),
-                    GuestError::UnknownStream(_) => (StatusCode::NOT_FOUND, "unknown_stream"),
-                    GuestError::Failed => (StatusCode::BAD_GATEWAY, "start_failed"),
-                    GuestError::ShuttingDown => return Self::exhausted("shutting_down", details),
-                };
-                Self::new(status, code, details)
-            }
-            SharingError::UnknownViewer(_) => {
-                Self::new(StatusCode::NOT_FOUND, "unknown_viewer", details)
-            }
-            SharingError::NotHeld(_) => {
-                Self::new(StatusCode::CONFLICT, "role_unsupported", details)
-            }
-            SharingError::TooMany => Self::new(StatusCode::CONFLICT, "too_many_shares", details),
-            SharingError::Store(_) => Self::exhausted("store_failed", details),
         }
     }
 }

@@ -15,8 +15,9 @@ use super::origin;
 use super::params::Params;
 use crate::desktop::StreamKey;
 use crate::desktop::access::{ClientName, Token};
+use crate::desktop::end::EndReason;
 use crate::desktop::error::DesktopError;
-use crate::desktop::lease::{EndReason, Lease};
+use crate::desktop::lease::Lease;
 use crate::gateway::{Ended, Upgrade};
 
 /// How long a request is held while its desktop starts or ends. A start has its own, usually
@@ -97,12 +98,7 @@ async fn open(app: &App, asked: &Asked, upgrade: Upgrade) -> Result<Response, En
     match timeout(HOLD, asked.acquire(app)).await {
         Ok(Ok(lease)) => app.gateway.connect(upgrade, lease).await,
         Ok(Err(error)) => Ok(error.into_response()),
-        Err(_) => Ok(ApiError::new(
-            StatusCode::GATEWAY_TIMEOUT,
-            "start_timeout",
-            "the desktop did not answer in time",
-        )
-        .into_response()),
+        Err(_) => Ok(ApiError::start_timeout().into_response()),
     }
 }
 

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::pace::Pace;
-use crate::delivery::{ENDING_PAUSE, Refusal, Trouble, pause, pause_after};
+use crate::delivery::{DeliveryError, ENDING_PAUSE, Trouble, pause, pause_after};
 use crate::desktop::Uid;
 use crate::supervise::caught;
 
@@ -46,7 +46,7 @@ const TOO_MANY_PAUSE: Duration = Duration::from_secs(30);
 #[async_trait]
 pub(super) trait Destination: Send + Sync + 'static {
     /// Hands a report over, a JSON object.
-    async fn put(&self, uid: &Uid, report: Bytes) -> Result<(), Refusal>;
+    async fn put(&self, uid: &Uid, report: Bytes) -> Result<(), DeliveryError>;
 }
 
 /// There is no room for a report.
@@ -180,10 +180,10 @@ impl Inner {
                 continue;
             };
             let put = caught(self.destination.put(&uid, body.clone())).await;
-            let outcome = put.unwrap_or_else(|panic| Err(Refusal::Never(panic.to_string())));
+            let outcome = put.unwrap_or_else(|panic| Err(DeliveryError::Never(panic.to_string())));
             drop(turn);
             match outcome {
-                Err(Refusal::Later {
+                Err(DeliveryError::Later {
                     trouble,
                     reason,
                     after,
@@ -199,7 +199,7 @@ impl Inner {
                     }
                     continue;
                 }
-                Err(Refusal::Later {
+                Err(DeliveryError::Later {
                     trouble, reason, ..
                 }) => {
                     tracing::warn!(%uid, reason, "a report is dropped: SAGE3 did not take it");
@@ -207,10 +207,10 @@ impl Inner {
                         self.note_failing(&uid);
                     }
                 }
-                Err(Refusal::Never(reason)) => {
+                Err(DeliveryError::Never(reason)) => {
                     tracing::warn!(%uid, reason, "a report is dropped: SAGE3 refused it");
                 }
-                Err(Refusal::Gone) => {
+                Err(DeliveryError::Gone) => {
                     tracing::warn!(%uid, "a report is dropped: SAGE3 does not have the app any more");
                 }
                 Ok(()) => drop(self.waiting().failing.remove(&uid)),

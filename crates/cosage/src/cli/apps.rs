@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 
 use super::client::{Client, Target, read};
 use super::failure::Failure;
-use super::output::{plain, print, print_json};
+use super::foreign::plain;
+use super::output::{print, print_json};
 use super::table::{Cell, Table};
 use crate::text::{did_you_mean, nearest};
 

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::failure::Failure;
-use super::output::{indented, plain};
+use super::foreign::{indented, plain};
 use crate::delivery::cause;
 use crate::desktop::Uid;
 use crate::segment::below;
@@ -51,7 +51,7 @@ pub(super) struct Client {
 
 /// What the service answers instead of what was asked for.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Refusal {
+pub(super) struct ErrorAnswer {
     /// Its status code.
     #[serde(skip)]
     pub(super) status: u16,
@@ -68,7 +68,7 @@ pub(super) struct Refusal {
 #[derive(Debug)]
 pub(super) enum CallError {
     /// The service said no.
-    Refused(Box<Refusal>),
+    Refused(Box<ErrorAnswer>),
     /// There is no service.
     Unreachable(String),
     /// The connection broke while the answer was on its way.
@@ -132,8 +132,8 @@ impl Client {
         }
         let status = response.status();
         let text = response.text().await.map_err(broken)?;
-        match serde_json::from_str::<Refusal>(&text) {
-            Ok(refusal) => Err(CallError::Refused(Box::new(Refusal {
+        match serde_json::from_str::<ErrorAnswer>(&text) {
+            Ok(refusal) => Err(CallError::Refused(Box::new(ErrorAnswer {
                 status: status.as_u16(),
                 ..refusal
             }))),
@@ -220,7 +220,7 @@ impl From<CallError> for Failure {
     }
 }
 
-impl Refusal {
+impl ErrorAnswer {
     fn into_failure(self) -> Failure {
         let mut text = plain(&self.details);
         if let Some(logs) = self.logs.filter(|logs| !logs.trim().is_empty()) {

@@ -15,7 +15,8 @@ use serde::Deserialize;
 use super::client::{CallError, Client, Target, broken, read};
 use super::failure::Failure;
 use super::file::{STANDARD, shown};
-use super::output::{bytes, plain};
+use super::foreign::plain;
+use super::output::bytes;
 use crate::desktop::Uid;
 
 /// `cosage cp`.

@@ -13,7 +13,8 @@ use serde::Serialize;
 
 use super::client::Target;
 use super::failure::Failure;
-use super::output::{plain, print, print_json};
+use super::foreign::plain;
+use super::output::{print, print_json};
 use super::settings::Settings;
 
 /// `cosage doctor`.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use console::style;
 
-use super::output::indented;
+use super::foreign::indented;
 
 /// What `cosage --help` says about exit statuses.
 pub(super) const EXIT_STATUS: &str = "\

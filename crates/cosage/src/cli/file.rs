@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::failure::Failure;
-use super::output::plain;
+use super::foreign::plain;
 
 /// The name of standard input and output where a file is expected.
 pub(super) const STANDARD: &str = "-";

@@ -7,7 +7,7 @@ mod pull;
 use clap::{Args, Subcommand};
 
 use super::failure::Failure;
-use super::output::plain;
+use super::foreign::plain;
 use crate::catalog::{App, Catalog, ContainerSource, Source};
 use crate::engine::EngineError;
 

@@ -33,29 +33,6 @@ pub(super) fn write(bytes: &[u8]) -> Result<(), Failure> {
         .map_err(Failure::Output)
 }
 
-/// A text from elsewhere on one line, without characters that steer a terminal.
-pub(super) fn plain(text: &str) -> String {
-    let lines: Vec<String> = text.lines().map(visible).collect();
-    lines.join(" ")
-}
-
-/// A text from elsewhere with its lines, each behind `indent`.
-pub(super) fn indented(text: &str, indent: &str) -> String {
-    text.lines()
-        .map(|line| format!("{indent}{}\n", visible(line)))
-        .collect()
-}
-
-fn visible(line: &str) -> String {
-    line.chars()
-        .map(|character| match character {
-            '\t' => ' ',
-            character if character.is_control() => char::REPLACEMENT_CHARACTER,
-            character => character,
-        })
-        .collect()
-}
-
 /// How long ago something was, or in how long it will be, in the largest unit that fits.
 pub(super) fn distance(from: Timestamp, to: Timestamp) -> String {
     span(to.duration_since(from).as_secs().unsigned_abs())
@@ -81,12 +58,6 @@ pub(super) fn bytes(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_comes_from_elsewhere_cannot_steer_the_terminal() {
-        assert_eq!(plain("a\u{1b}[31mb\nc\u{7}"), "a\u{fffd}[31mb c\u{fffd}");
-        assert_eq!(indented("a\tb\n\u{9b}c\n", "  "), "  a b\n  \u{fffd}c\n");
-    }
 
     #[test]
     fn spans_are_told_in_one_unit() {

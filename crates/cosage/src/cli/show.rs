@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use super::client::{Client, Target, read};
 use super::desktop::Desktop;
 use super::failure::Failure;
-use super::output::{distance, indented, plain, print, print_json};
+use super::foreign::{indented, plain};
+use super::output::{distance, print, print_json};
 use crate::desktop::Uid;
 
 /// `cosage show`.

@@ -2,7 +2,7 @@
 
 use console::{Style, Term, measure_text_width, truncate_str};
 
-use super::output::plain;
+use super::foreign::plain;
 
 /// Between two columns.
 const GAP: &str = "  ";

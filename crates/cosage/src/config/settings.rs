@@ -1,4 +1,6 @@
 //! The one table of settings.
+//!
+//! More than 500 lines because it is the list of all settings.
 
 use super::values::{
     address, address_or_off, addresses, boolean, bound, bytes, count, count_or_none, docker_host,

@@ -1,4 +1,6 @@
 //! Where settings come from, and how they become one [`Config`].
+//!
+//! More than 500 lines because every setting is read here, one after the other.
 
 use std::collections::BTreeMap;
 use std::fmt;

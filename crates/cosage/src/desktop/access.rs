@@ -18,7 +18,8 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::task::AbortHandle;
 
 use super::Uid;
-use super::lease::{EndReason, Lease, Release};
+use super::end::EndReason;
+use super::lease::{Lease, Release};
 use super::rights::{Clipboard, Rights, Role, Standing};
 
 /// What stands in a share's address instead of a port: 256 random bits as 64 hexadecimal digits, or the 128 as 32 of

@@ -19,10 +19,11 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::camera::{Occasion, Schedule};
 use super::context::Context;
+use super::end::EndReason;
 use super::error::DesktopError;
 use super::failure::FailReason;
 use super::keys::KeyLease;
-use super::lease::{EndReason, Lease};
+use super::lease::Lease;
 use super::lifecycle::{
     Deadline, Effect, Event, Exited, History, Holder, Lifecycle, RequestId, Run, State, StopMode,
 };
@@ -429,12 +430,12 @@ impl<'a> Driver<'a> {
     fn perform(&mut self, effect: Effect, events: &mut VecDeque<Event>) {
         match effect {
             Effect::Launch(run) => {
-                if let Err(reason) = self.launch(run) {
+                if let Err(reason) = self.begin_launch(run) {
                     events.push_back(Event::LaunchFailed(run, reason));
                 }
             }
             Effect::Probe(run) => {
-                if let Err(reason) = self.probe(run) {
+                if let Err(reason) = self.begin_probe(run) {
                     events.push_back(Event::LaunchFailed(run, reason));
                 }
             }

@@ -4,19 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::failure::FailReason;
+use super::probe::Probe;
 use super::record::{DesktopRecord, EndCause, NewRun};
 use super::view::Progress;
 use crate::catalog::Timers;
 use crate::engine::{
-    Endpoint, Engine, EngineError, Exit, Instance, InstanceId, LaunchSpec, Presence, StartStep,
-    VncPassword,
+    Engine, EngineError, Exit, Instance, InstanceId, LaunchSpec, Presence, StartStep,
 };
 
 /// How many of the last lines a failure carries.
@@ -30,13 +29,6 @@ const LOGS_BOUND: Duration = Duration::from_secs(3);
 
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_LAST: Duration = Duration::from_secs(10);
-
-/// Finds out whether a stream of an instance answers.
-#[async_trait]
-pub trait Probe: Send + Sync + 'static {
-    /// Returns when it does. Never fails: the caller gives up on it by dropping the future.
-    async fn ready(&self, endpoint: &Endpoint, password: Option<&VncPassword>);
-}
 
 /// A new instance, and what the store has to know before it is made.
 pub(super) struct Order {

@@ -7,28 +7,10 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
+use super::end::EndReason;
 use super::rights::Standing;
 use crate::engine::{Endpoint, Instance};
 use crate::text::SCREEN_AREA_MAX;
-
-/// Why a desktop ends under those who are connected to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndReason {
-    /// Somebody asked for it.
-    Stopped,
-    /// It reached its maximum age.
-    MaximumAge,
-    /// Nobody looked at it.
-    Idle,
-    /// Its main process ended, or the engine lost it.
-    Exited,
-    /// The service ends; the desktop itself goes on.
-    ServiceShutdown,
-    /// The share by which somebody came was deleted; the desktop itself goes on.
-    ShareRevoked,
-    /// The share by which somebody came has expired; the desktop itself goes on.
-    ShareExpired,
-}
 
 /// The right to be connected to one stream of a running instance. A viewer's lease keeps the
 /// desktop from going idle until it is dropped.

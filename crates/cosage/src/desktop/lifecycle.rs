@@ -19,6 +19,8 @@
 //! running out is an event that looks at the viewers again, and whoever asks while a stop is under
 //! way turns it into a restart and is served by the new instance.
 //! Guests decide nothing: a desktop goes through the same states with them and without.
+//!
+//! More than 500 lines because it is one machine: every event in every state stands in one place.
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
@@ -26,8 +28,8 @@ use std::time::{Duration, Instant};
 use crate::catalog::Timers;
 use crate::engine::Exit;
 
+use super::end::EndReason;
 use super::failure::FailReason;
-use super::lease::EndReason;
 
 /// A desktop whose instance ends sooner than this after it was ready is not started again by
 /// itself, although somebody is looking: it would end again.
@@ -410,7 +412,7 @@ impl Lifecycle {
         match &mut self.state {
             State::Asleep | State::Failed { .. } => {
                 self.waiting.push((id, Want::Desktop));
-                self.launch(effects);
+                self.begin_launch(effects);
             }
             State::Starting { .. } | State::Forgetting { .. } => {
                 self.waiting.push((id, Want::Desktop));
@@ -593,7 +595,7 @@ impl Lifecycle {
                     && matches!(reason, FailReason::AppExited { .. }) =>
             {
                 if self.waiting.iter().any(|(_, want)| want.starts()) {
-                    self.launch(effects);
+                    self.begin_launch(effects);
                 } else {
                     self.state = State::Asleep;
                     effects.push(Effect::ReleaseKey);
@@ -731,7 +733,7 @@ impl Lifecycle {
             }
             AfterStop::Restart => {
                 self.answer_stopping(effects);
-                self.launch(effects);
+                self.begin_launch(effects);
             }
             AfterStop::Forget => {
                 self.state = State::Forgetting { failure: None };
@@ -789,7 +791,7 @@ impl Lifecycle {
                     }
                 }
                 if !self.waiting.is_empty() {
-                    self.launch(effects);
+                    self.begin_launch(effects);
                 }
             }
         }
@@ -804,7 +806,7 @@ impl Lifecycle {
         }
     }
 
-    fn launch(&mut self, effects: &mut Vec<Effect>) {
+    fn begin_launch(&mut self, effects: &mut Vec<Effect>) {
         let run = self.next_run();
         self.found = false;
         self.state = State::Starting { run, exited: None };

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 
 use super::access::Takeover;
-use super::lease::EndReason;
+use super::end::EndReason;
 use super::{Environment, StreamKey, Uid};
 use crate::engine::InstanceId;
 

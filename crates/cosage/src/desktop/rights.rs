@@ -11,7 +11,7 @@ use futures_util::task::AtomicWaker;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::lease::EndReason;
+use super::end::EndReason;
 
 /// Whether somebody only looks on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::StreamKey;
 use super::access::Takeover;
-use super::lease::EndReason;
+use super::end::EndReason;
 use super::record::{DesktopRecord, Failure, StoredDesktop};
 use crate::engine::{Instance, InstanceId, StartStep};
 

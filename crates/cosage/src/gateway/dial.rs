@@ -20,7 +20,8 @@ use super::ending::Ending;
 use super::registry::Registry;
 use super::socket::ClientSocket;
 use crate::descriptors;
-use crate::desktop::lease::{EndReason, Lease};
+use crate::desktop::end::EndReason;
+use crate::desktop::lease::Lease;
 use crate::desktop::rights::{Rights, Role};
 use crate::engine::{Endpoint, Protocol, VncPassword};
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 use super::frame::{ControlFrame, FrameError, code};
-use crate::desktop::lease::EndReason;
+use crate::desktop::end::EndReason;
 
 /// Why a connection ended.
 #[derive(Debug)]

@@ -29,10 +29,10 @@ pub(super) struct Keyboards(Registry<Uid, Keyboard>);
 
 /// What is typed on one desktop by all its viewers.
 #[derive(Default)]
-pub(super) struct Keyboard(Mutex<State>);
+pub(super) struct Keyboard(Mutex<Typed>);
 
 #[derive(Default)]
-struct State {
+struct Typed {
     /// How many symbols were assigned, as far as is known.
     assigned: usize,
     /// The last ones of them, oldest first.
@@ -72,11 +72,11 @@ impl Keyboard {
 
     /// Another server has the desktop's keyboard, and all its keycodes are free.
     pub(super) fn reset(&self) {
-        *self.lock() = State::default();
+        *self.lock() = Typed::default();
     }
 
     // Each change of it is sound.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Typed> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

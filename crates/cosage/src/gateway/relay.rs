@@ -5,6 +5,8 @@
 //! pings go between two data frames. A direction first waits until its sender has something and
 //! only then borrows a buffer, which it gives back when the receiver has taken it all: an idle connection
 //! holds no buffer, and a slow receiver holds one and makes its sender wait.
+//!
+//! More than 500 lines because the two directions of one connection share its state.
 
 use std::future::poll_fn;
 use std::io;

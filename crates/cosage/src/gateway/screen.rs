@@ -31,10 +31,10 @@ pub(super) struct Screens(Registry<Uid, Screen>);
 
 /// The screen of one desktop, over all its runs.
 #[derive(Default)]
-pub(super) struct Screen(Mutex<State>);
+pub(super) struct Screen(Mutex<Sizes>);
 
 #[derive(Default)]
-struct State {
+struct Sizes {
     seats: Vec<Entry>,
     last: u64,
     /// Whose size the screen has; `None` while none was asked for.
@@ -142,12 +142,12 @@ impl Screens {
 
 impl Screen {
     // What is changed under it is changed in one step, so that a poisoned lock is sound.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Sizes> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl Sizes {
     /// Whose size counts.
     fn first(&self) -> Option<&Entry> {
         let controls = |entry: &&Entry| entry.standing.rights().role == Role::Control;

@@ -5,6 +5,7 @@
 
 mod backup;
 mod desktops;
+mod explain;
 mod files;
 mod journal;
 mod shares;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use sqlx::migrate::{Migrate, MigrateError, Migration, MigrationType, Migrator};
+use sqlx::migrate::{Migrate, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
@@ -23,6 +24,7 @@ use sqlx::sqlite::{
 use sqlx::{Error, SqlSafeStr};
 
 use self::desktops::BeginError;
+use self::explain::{damaged, explain, explain_migration};
 use self::files::{make_directory, make_file, take_lock, unusable};
 use super::{Note, Query, Store, StoreError};
 use crate::desktop::Uid;
@@ -437,76 +439,6 @@ fn time(at: Timestamp) -> String {
 
 fn decode(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::Decode(Box::new(error))
-}
-
-/// What to do about a damaged database.
-fn damaged(database: &Path) -> String {
-    let copy = database.parent().and_then(backup::newest);
-    match copy {
-        Some(copy) => format!(
-            "it is damaged; {} is a copy of it, which may be older: stop the service and copy it to {}",
-            copy.display(),
-            database.display()
-        ),
-        None => {
-            "it is damaged; restore it from a backup, or move it away to start with no desktops"
-                .to_owned()
-        }
-    }
-}
-
-fn explain_migration(database: &Path, error: MigrateError) -> StoreError {
-    let path = database.display();
-    match error {
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
-            explain(database, &error)
-        }
-        MigrateError::VersionMissing(version) => StoreError::Failed(format!(
-            "{path} was written by a newer version of this service (its schema {version} is not known here); install that version, or set COSAGE_DATA_DIR to another directory"
-        )),
-        MigrateError::VersionMismatch(version) => StoreError::Failed(format!(
-            "{path} was written by a build of this service whose schema {version} differs; install that build, or set COSAGE_DATA_DIR to another directory"
-        )),
-        other => StoreError::Failed(format!(
-            "{path} cannot be brought to this version: {other}; restore it from a backup, or set COSAGE_DATA_DIR to another directory"
-        )),
-    }
-}
-
-/// What SQLite's primary result codes (sqlite.org/rescode.html) mean for an operator.
-fn explain(database: &Path, error: &Error) -> StoreError {
-    let path = database.display();
-    let code = match error {
-        Error::Database(error) => error.code().and_then(|code| code.parse::<u32>().ok()),
-        Error::Decode(_) | Error::ColumnDecode { .. } => {
-            return StoreError::Failed(format!(
-                "{path} holds a record that cannot be read: {error}; restore it from a backup, or move it away to start with no desktops"
-            ));
-        }
-        _ => None,
-    };
-    let damage;
-    // The higher bits of a result code only say more about the same thing.
-    let next_step = match code.map(|code| code & 0xff) {
-        Some(5 | 6) => "another program holds it; end that program",
-        Some(8) => "it cannot be written; make the file and its directory writable",
-        Some(11) => {
-            damage = damaged(database);
-            &damage
-        }
-        Some(19) => "what is to be stored contradicts what is stored",
-        Some(13) => "the disk is full; free some space",
-        Some(14) => "it cannot be opened; make the file and its directory readable and writable",
-        Some(26) => {
-            damage = match database.parent().and_then(backup::newest) {
-                Some(_) => damaged(database),
-                None => "it is not a database; move it away, or set COSAGE_DATA_DIR to another directory".to_owned(),
-            };
-            &damage
-        }
-        _ => "look at the disk and at the file's permissions",
-    };
-    StoreError::Failed(format!("{path}: {next_step} ({error})"))
 }
 
 #[cfg(test)]

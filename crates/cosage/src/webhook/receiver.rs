@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Address, Encode, Signer};
-use crate::delivery::{self, ENDING_PAUSE, Refusal, pause, pause_after};
+use crate::delivery::{self, DeliveryError, ENDING_PAUSE, pause, pause_after};
 use crate::desktop::events::{Heard, Kind, Listener};
 use crate::supervise::{caught, caught_at_once};
 
@@ -34,7 +34,7 @@ pub(super) struct Message {
 #[async_trait]
 pub(super) trait Destination: Send + Sync + 'static {
     /// Tries once.
-    async fn post(&self, message: &Message) -> Result<(), Refusal>;
+    async fn post(&self, message: &Message) -> Result<(), DeliveryError>;
 }
 
 /// A receiver.
@@ -112,14 +112,16 @@ impl Receiver {
         let mut failures = 0;
         loop {
             let posted = caught(self.post.post(message)).await;
-            match posted.unwrap_or_else(|panic| Err(Refusal::Never(panic.to_string()))) {
+            match posted.unwrap_or_else(|panic| Err(DeliveryError::Never(panic.to_string()))) {
                 Ok(()) => {
                     if failures > 0 {
                         tracing::info!(webhook, server, id, failures, "an event is taken at last");
                     }
                     return Outcome::Settled;
                 }
-                Err(Refusal::Later { reason, after, .. }) if begun.elapsed() < DELIVERY_BOUND => {
+                Err(DeliveryError::Later { reason, after, .. })
+                    if begun.elapsed() < DELIVERY_BOUND =>
+                {
                     if failures == 0 {
                         tracing::warn!(
                             webhook,
@@ -132,7 +134,7 @@ impl Receiver {
                     pause(&self.ending, pause_after(failures, after), ENDING_PAUSE).await;
                     failures += 1;
                 }
-                Err(Refusal::Later { reason, .. }) => {
+                Err(DeliveryError::Later { reason, .. }) => {
                     tracing::warn!(
                         webhook,
                         server,
@@ -142,7 +144,7 @@ impl Receiver {
                     );
                     return Outcome::Lost;
                 }
-                Err(Refusal::Never(reason)) => {
+                Err(DeliveryError::Never(reason)) => {
                     tracing::warn!(
                         webhook,
                         server,
@@ -152,7 +154,7 @@ impl Receiver {
                     );
                     return Outcome::Settled;
                 }
-                Err(Refusal::Gone) => {
+                Err(DeliveryError::Gone) => {
                     tracing::warn!(
                         webhook,
                         server,
@@ -174,7 +176,7 @@ pub(super) struct Post {
 
 #[async_trait]
 impl Destination for Post {
-    async fn post(&self, Message { id, body }: &Message) -> Result<(), Refusal> {
+    async fn post(&self, Message { id, body }: &Message) -> Result<(), DeliveryError> {
         // Of this attempt: receivers refuse what is old, because somebody may have recorded it.
         let timestamp = Timestamp::now().as_second();
         let request = self

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cosage::desktop::lease::EndReason;
+use cosage::desktop::end::EndReason;
 use cosage::engine::{Endpoint, Presence, Protocol, VncPassword};
 use cosage::gateway::GatewaySettings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,6 +1,6 @@
 //! Every way a connection can end.
 
-use cosage::desktop::lease::EndReason;
+use cosage::desktop::end::EndReason;
 use cosage::engine::Protocol;
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

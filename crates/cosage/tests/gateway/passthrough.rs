@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use cosage::desktop::lease::EndReason;
+use cosage::desktop::end::EndReason;
 use cosage::engine::Protocol;
 use cosage::gateway::{GatewaySettings, probe};
 use futures_util::{SinkExt, StreamExt};

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use cosage::desktop::StreamKey;
 use cosage::desktop::camera::{Camera, Occasion};
-use cosage::desktop::lease::{EndReason, Lease, Release};
+use cosage::desktop::end::EndReason;
+use cosage::desktop::lease::{Lease, Release};
 use cosage::engine::{Endpoint, Instance, InstanceId, Protocol, VncPassword};
 use cosage::gateway::{Gateway, GatewaySettings, probe};
 use cosage::pictures::{Album, Format, KEPT_WIDTH, PictureError, Pictures, Shape};

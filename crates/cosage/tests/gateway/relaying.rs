@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use cosage::desktop::lease::EndReason;
+use cosage::desktop::end::EndReason;
 use cosage::engine::{Protocol, VncPassword};
 use cosage::gateway::{Gateway, GatewaySettings};
 use futures_util::SinkExt;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cosage::desktop::lease::EndReason;
+use cosage::desktop::end::EndReason;
 use cosage::desktop::rights::{Rights, Role, Standing};
 use cosage::engine::Protocol;
 use futures_util::SinkExt;

@@ -11,14 +11,14 @@ use crate::delivery::LONGEST_PAUSE;
 #[derive(Clone, Default)]
 struct Recorder {
     heard: Arc<Mutex<Vec<(Instant, String, Value)>>>,
-    answers: Arc<Mutex<VecDeque<Refusal>>>,
+    answers: Arc<Mutex<VecDeque<DeliveryError>>>,
     takes: Duration,
     panics: Arc<AtomicBool>,
 }
 
 #[async_trait]
 impl Destination for Recorder {
-    async fn put(&self, uid: &Uid, report: Bytes) -> Result<(), Refusal> {
+    async fn put(&self, uid: &Uid, report: Bytes) -> Result<(), DeliveryError> {
         let report = serde_json::from_slice(&report).unwrap();
         let heard = (Instant::now(), uid.to_string(), report);
         self.heard.lock().unwrap().push(heard);
@@ -32,7 +32,7 @@ impl Destination for Recorder {
 }
 
 impl Recorder {
-    fn refusing(answers: impl IntoIterator<Item = Refusal>) -> Self {
+    fn refusing(answers: impl IntoIterator<Item = DeliveryError>) -> Self {
         let recorder = Self::default();
         recorder.answers.lock().unwrap().extend(answers);
         recorder
@@ -47,15 +47,15 @@ impl Recorder {
     }
 }
 
-fn refusal(trouble: Trouble, after: Option<Duration>) -> Refusal {
-    Refusal::Later {
+fn refusal(trouble: Trouble, after: Option<Duration>) -> DeliveryError {
+    DeliveryError::Later {
         trouble,
         reason: "told so".into(),
         after,
     }
 }
 
-fn later() -> Refusal {
+fn later() -> DeliveryError {
     refusal(Trouble::Away, None)
 }
 
@@ -118,7 +118,7 @@ async fn what_is_refused_comes_again_in_order_with_what_was_taken_meanwhile() {
 
 #[tokio::test(start_paused = true)]
 async fn one_desktop_that_is_refused_for_good_costs_one_attempt() {
-    let recorder = Recorder::refusing([Refusal::Never("404".into())]);
+    let recorder = Recorder::refusing([DeliveryError::Never("404".into())]);
     let queue = queue_of(&recorder);
     take(&queue, "a", &json!({"k": 1})).unwrap();
     settled(&queue).await;
@@ -243,7 +243,7 @@ struct WithoutOne(Recorder);
 
 #[async_trait]
 impl Destination for WithoutOne {
-    async fn put(&self, uid: &Uid, report: Bytes) -> Result<(), Refusal> {
+    async fn put(&self, uid: &Uid, report: Bytes) -> Result<(), DeliveryError> {
         let taken = self.0.put(uid, report).await;
         if uid.as_str() == "deleted" {
             return Err(refusal(Trouble::Failed, None));

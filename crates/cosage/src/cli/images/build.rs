@@ -10,7 +10,7 @@ use tokio::process::Command;
 use super::{Container, containers};
 use crate::catalog::CatalogSource;
 use crate::cli::failure::Failure;
-use crate::cli::output::plain;
+use crate::cli::foreign::plain;
 use crate::cli::progress::Progress;
 use crate::cli::settings::{Settings, catalog};
 

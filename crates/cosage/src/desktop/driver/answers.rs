@@ -5,10 +5,11 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::Uid;
+use super::super::end::EndReason;
 use super::super::error::DesktopError;
 use super::super::failure::FailReason;
 use super::super::keys::KeyLease;
-use super::super::lease::{EndReason, Lease, Release, Successor};
+use super::super::lease::{Lease, Release, Successor};
 use super::super::lifecycle::{Answer, Event, Holder, RequestId, State};
 use super::super::record::DesktopRecord;
 use super::{Answering, Driver, MakeRecord, Message, Reply, Report, report};

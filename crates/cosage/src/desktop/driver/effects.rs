@@ -8,11 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::StreamKey;
 use super::super::camera::{self, Occasion};
+use super::super::end::EndReason;
 use super::super::events::Kind;
 use super::super::failure::FailReason;
 use super::super::keys::KeyLease;
 use super::super::launch::{self, Attempt, Launch, Order};
-use super::super::lease::EndReason;
 use super::super::lifecycle::Run;
 use super::super::record::{EndCause, NewRun};
 use super::super::view::Progress;
@@ -32,7 +32,7 @@ pub(super) enum Forgetting {
 
 impl Driver<'_> {
     /// Puts a new run in place and starts its launch.
-    pub(super) fn launch(&mut self, run: Run) -> Result<(), FailReason> {
+    pub(super) fn begin_launch(&mut self, run: Run) -> Result<(), FailReason> {
         self.current = None;
         let app = self.app()?;
         self.machine.set_timers(app.timers);
@@ -67,7 +67,7 @@ impl Driver<'_> {
     }
 
     /// Puts a run in place for an instance that was found running.
-    pub(super) fn probe(&mut self, run: Run) -> Result<(), FailReason> {
+    pub(super) fn begin_probe(&mut self, run: Run) -> Result<(), FailReason> {
         let Some(find) = self.found.take() else {
             return Err(FailReason::Engine(EngineError::Gone));
         };

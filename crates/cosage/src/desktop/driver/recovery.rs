@@ -7,9 +7,9 @@ use tokio::sync::mpsc;
 
 use super::super::Uid;
 use super::super::camera::Schedule;
+use super::super::end::EndReason;
 use super::super::error::DesktopError;
 use super::super::failure::FailReason;
-use super::super::lease::EndReason;
 use super::super::lifecycle::{Run, State};
 use super::super::record::EndCause;
 use super::{Driver, Message, Report, answers, report};

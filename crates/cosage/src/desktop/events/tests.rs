@@ -4,7 +4,7 @@ use tokio::time::timeout;
 use super::super::Environment;
 use super::super::record::{DesktopRecord, StoredDesktop};
 use super::*;
-use crate::desktop::lease::EndReason;
+use crate::desktop::end::EndReason;
 use crate::desktop::view::Progress;
 use crate::engine::StartStep;
 

@@ -60,11 +60,11 @@ pub struct Splitter {
     buffer: BytesMut,
     /// How much of the buffer is known to belong to the part that is being gathered.
     whole: usize,
-    state: State,
+    state: Reading,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
+enum Reading {
     /// Nothing has come yet.
     #[default]
     Start,
@@ -100,7 +100,7 @@ impl Splitter {
     /// What has come is no live WebM stream; the splitter is of no use any more then.
     pub fn next_part(&mut self) -> Result<Option<Part>, WebmError> {
         loop {
-            if let State::Skip(rest) = self.state {
+            if let Reading::Skip(rest) = self.state {
                 let here = usize::try_from(rest)
                     .unwrap_or(usize::MAX)
                     .min(self.buffer.len());
@@ -108,19 +108,19 @@ impl Splitter {
                 let _ = self.buffer.split_to(here);
                 let rest = rest - here as u64;
                 if rest > 0 {
-                    self.state = State::Skip(rest);
+                    self.state = Reading::Skip(rest);
                     return Ok(None);
                 }
-                self.state = State::Between;
+                self.state = Reading::Between;
             }
             let Some(element) = Element::read(&self.buffer[self.whole..])? else {
                 return Ok(None);
             };
             let part = match self.state {
-                State::Start if element.id != EBML => return Err(WebmError::NotWebm),
-                State::Start | State::Header => self.in_header(element)?,
-                State::Between | State::Skip(_) => self.between(element)?,
-                State::OpenCluster => self.in_open_cluster(element)?,
+                Reading::Start if element.id != EBML => return Err(WebmError::NotWebm),
+                Reading::Start | Reading::Header => self.in_header(element)?,
+                Reading::Between | Reading::Skip(_) => self.between(element)?,
+                Reading::OpenCluster => self.in_open_cluster(element)?,
             };
             match part {
                 Step::On => {}
@@ -132,10 +132,10 @@ impl Splitter {
 
     fn in_header(&mut self, element: Element) -> Result<Step, WebmError> {
         if element.id == CLUSTER {
-            self.state = State::Between;
+            self.state = Reading::Between;
             return Ok(Step::Part(Part::Header(self.take(0))));
         }
-        self.state = State::Header;
+        self.state = Reading::Header;
         let len = match (element.id, element.size) {
             // What is in it follows, whether its size is known or not.
             (SEGMENT, _) => element.head_len,
@@ -157,7 +157,7 @@ impl Splitter {
                 Ok(Step::Part(Part::Cluster(self.take(len))))
             }
             (CLUSTER, None) => {
-                self.state = State::OpenCluster;
+                self.state = Reading::OpenCluster;
                 self.whole = element.head_len;
                 Ok(Step::On)
             }
@@ -165,7 +165,7 @@ impl Splitter {
             (EBML | SEGMENT, _) | (_, None) => Err(WebmError::Malformed),
             (_, Some(size)) => {
                 let _ = self.buffer.split_to(element.head_len);
-                self.state = State::Skip(size);
+                self.state = Reading::Skip(size);
                 Ok(Step::On)
             }
         }
@@ -173,7 +173,7 @@ impl Splitter {
 
     fn in_open_cluster(&mut self, element: Element) -> Result<Step, WebmError> {
         if AFTER_CLUSTERS.contains(&element.id) {
-            self.state = State::Between;
+            self.state = Reading::Between;
             return Ok(Step::Part(Part::Cluster(self.take(0))));
         }
         let size = element.size.ok_or(WebmError::Malformed)?;

@@ -19,7 +19,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{HEADROOM, Relay, TURNS};
-use crate::desktop::lease::{EndReason, Lease};
+use crate::desktop::end::EndReason;
+use crate::desktop::lease::Lease;
 use crate::desktop::lifecycle::BREAK_BOUND;
 use crate::desktop::rights::Role;
 use crate::gateway::dial::{self, Turns};

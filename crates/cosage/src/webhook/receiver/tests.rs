@@ -21,12 +21,12 @@ type Attempt = (Instant, String, String);
 #[derive(Clone, Default)]
 struct Recorder {
     heard: watch::Sender<Vec<Attempt>>,
-    answers: Arc<Mutex<VecDeque<Result<(), Refusal>>>>,
+    answers: Arc<Mutex<VecDeque<Result<(), DeliveryError>>>>,
 }
 
 #[async_trait]
 impl Destination for Recorder {
-    async fn post(&self, message: &Message) -> Result<(), Refusal> {
+    async fn post(&self, message: &Message) -> Result<(), DeliveryError> {
         let body: Value = serde_json::from_slice(&message.body).unwrap();
         let kind = body["type"].as_str().unwrap().to_owned();
         let attempt = (Instant::now(), message.id.clone(), kind);
@@ -36,7 +36,7 @@ impl Destination for Recorder {
 }
 
 impl Recorder {
-    fn answering(answers: impl IntoIterator<Item = Result<(), Refusal>>) -> Self {
+    fn answering(answers: impl IntoIterator<Item = Result<(), DeliveryError>>) -> Self {
         let recorder = Self::default();
         recorder.answers.lock().unwrap().extend(answers);
         recorder
@@ -71,8 +71,8 @@ impl Recorder {
     }
 }
 
-fn later() -> Result<(), Refusal> {
-    Err(Refusal::Later {
+fn later() -> Result<(), DeliveryError> {
+    Err(DeliveryError::Later {
         trouble: Trouble::Away,
         reason: "503".into(),
         after: None,
@@ -182,7 +182,7 @@ async fn what_is_not_taken_comes_again_before_anything_else() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_refused_is_dropped_and_the_next_one_comes() {
-    let refused = Err(Refusal::Never("400".into()));
+    let refused = Err(DeliveryError::Never("400".into()));
     let scene = Scene::new(Recorder::answering([Ok(()), refused]));
     scene.happens(Kind::Created);
     scene.happens(Kind::Ready);
@@ -194,7 +194,7 @@ async fn what_is_refused_is_dropped_and_the_next_one_comes() {
 
 #[tokio::test(start_paused = true)]
 async fn who_is_gone_gets_nothing_more() {
-    let scene = Scene::new(Recorder::answering([Ok(()), Err(Refusal::Gone)]));
+    let scene = Scene::new(Recorder::answering([Ok(()), Err(DeliveryError::Gone)]));
     scene.happens(Kind::Created);
     scene.happens(Kind::Ready);
     // Without being told that the service ends.
@@ -280,7 +280,7 @@ async fn what_is_not_remembered_any_more_is_missed_in_its_place() {
 
 #[tokio::test(start_paused = true)]
 async fn a_receiver_says_when_to_come_back() {
-    let asked = Err(Refusal::Later {
+    let asked = Err(DeliveryError::Later {
         trouble: Trouble::Away,
         reason: "429".into(),
         after: Some(LONGEST_RETRY_AFTER),
@@ -328,9 +328,9 @@ proptest! {
         let answers: Vec<_> = answers
             .into_iter()
             .map(|answer| match answer {
-                0 => Err(Refusal::Never("400".into())),
+                0 => Err(DeliveryError::Never("400".into())),
                 1 => later(),
-                2 => Err(Refusal::Later { trouble: Trouble::TooMany, reason: "429".into(), after: Some(Duration::from_secs(7)) }),
+                2 => Err(DeliveryError::Later { trouble: Trouble::TooMany, reason: "429".into(), after: Some(Duration::from_secs(7)) }),
                 _ => Ok(()),
             })
             .collect();
@@ -349,7 +349,7 @@ proptest! {
         let settled: Vec<_> = heard
             .iter()
             .zip(answers.into_iter().chain(std::iter::repeat(Ok(()))))
-            .filter(|(_, answer)| !matches!(answer, Err(Refusal::Later { .. })))
+            .filter(|(_, answer)| !matches!(answer, Err(DeliveryError::Later { .. })))
             .map(|((id, _), _)| id.clone())
             .collect();
         let expected: Vec<_> = std::iter::once("0-reset".to_owned())
