@@ -119,6 +119,11 @@ impl SqliteStore {
         shares::hash_tokens(&mut connection)
             .await
             .map_err(explain)?;
+        // What was removed for good is not left in the database or its log, also after a crash.
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+            .execute(&mut *connection)
+            .await
+            .map_err(explain)?;
         let owner = owner(&mut connection).await.map_err(explain)?;
         drop(connection);
         let readers = SqlitePoolOptions::new()
@@ -160,6 +165,7 @@ impl SqliteStore {
         change: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, Error>,
     ) -> Result<T, StoreError> {
         self.write(change).await.map_err(|error| match &error {
+            Error::RowNotFound => StoreError::UnknownDesktop(uid.clone()),
             Error::Database(database) if database.is_foreign_key_violation() => {
                 StoreError::UnknownDesktop(uid.clone())
             }
@@ -180,11 +186,11 @@ fn refuse_missing(directory: &Path, database: &Path) -> Result<(), StoreError> {
     let is_empty = std::fs::metadata(database).is_ok_and(|file| file.len() == 0);
     match backup::newest(directory) {
         Some(copy) if is_empty || !database.exists() => Err(StoreError::Failed(format!(
-            "{} is {}, and {} is a copy of it; copy that one to {}, or move the copy away to start with no desktops",
-            database.display(),
+            "{database} is {}, and {} is a copy of it; {}, or move the copy away to start with no desktops",
             if is_empty { "empty" } else { "missing" },
             copy.display(),
-            database.display(),
+            restore(&copy, database),
+            database = database.display(),
         ))),
         _ => Ok(()),
     }
@@ -341,7 +347,8 @@ impl Store for SqliteStore {
 
     async fn is_from_before(&self, instance: &InstanceId) -> Result<bool, StoreError> {
         sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM meta WHERE name = 'upgrading')              AND NOT EXISTS (SELECT 1 FROM runs WHERE instance = ?)",
+            "SELECT EXISTS (SELECT 1 FROM meta WHERE name = 'upgrading') \
+             AND NOT EXISTS (SELECT 1 FROM runs WHERE instance = ?)",
         )
         .bind(&instance.0)
         .fetch_one(&self.readers)
@@ -350,11 +357,19 @@ impl Store for SqliteStore {
     }
 
     async fn end_upgrade(&self) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM meta WHERE name = 'upgrading'")
-            .execute(&self.writer)
-            .await
-            .map_err(|error| self.explain(&error))?;
-        Ok(())
+        let written = self
+            .write(async |connection| {
+                // Ended runs of no desktop only kept their instances from being taken over.
+                for statement in [
+                    "DELETE FROM meta WHERE name = 'upgrading'",
+                    "DELETE FROM runs WHERE uid IS NULL",
+                ] {
+                    sqlx::query(statement).execute(&mut *connection).await?;
+                }
+                Ok(())
+            })
+            .await;
+        written.map_err(|error| self.explain(&error))
     }
 
     async fn shares(&self, uid: &Uid) -> Result<Vec<Share>, StoreError> {
@@ -439,14 +454,23 @@ fn decode(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::Decode(Box::new(error))
 }
 
+/// How a copy takes the place of the database. The log of the other one would change it.
+fn restore(copy: &Path, database: &Path) -> String {
+    let database = database.display();
+    format!(
+        "delete {database}-wal and {database}-shm, and copy {} to {database}",
+        copy.display()
+    )
+}
+
 /// What to do about a damaged database.
 fn damaged(database: &Path) -> String {
     let copy = database.parent().and_then(backup::newest);
     match copy {
         Some(copy) => format!(
-            "it is damaged; {} is a copy of it, which may be older: stop the service and copy it to {}",
+            "it is damaged; {} is a copy of it, which may be older; {}",
             copy.display(),
-            database.display()
+            restore(&copy, database)
         ),
         None => {
             "it is damaged; restore it from a backup, or move it away to start with no desktops"
