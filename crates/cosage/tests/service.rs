@@ -264,6 +264,70 @@ async fn looking_a_desktop_up_never_starts_it() {
 }
 
 #[tokio::test]
+async fn a_desktop_whose_app_left_the_catalog_can_be_used_up() {
+    let world = World::new();
+    let with_app = || Options {
+        apps: PAINTER,
+        ..Options::default()
+    };
+    let service = world.serve(with_app()).await;
+    for uid in ["sleeps", "runs", "fails"] {
+        service.ensure(uid, "painter").await;
+        let file = service.request(Method::PUT, &format!("/api/vm/{uid}/files/picture"));
+        assert_eq!(Running::reply(file.body("blue")).await.status, 201);
+    }
+    for uid in ["sleeps", "fails"] {
+        assert_eq!(service.delete(&format!("/api/vm/{uid}")).await.status, 204);
+    }
+    service.shut_down().await;
+
+    let service = world.serve(Options::default()).await;
+    let refused = service.post("fails", "{}").await;
+    assert_error(&refused, 409, "app_changed");
+    service
+        .wait_until("runs", |desktop| desktop["status"] == "ready")
+        .await;
+    let stopped = service.delete("/api/vm/runs").await;
+    assert_eq!(stopped.status, 204, "{stopped:?}");
+    let listed = service.get("/api/vm").await.json;
+    let listed = listed["desktops"]
+        .as_array()
+        .or(listed.as_array())
+        .unwrap()
+        .clone();
+    assert_eq!(listed.len(), 3);
+    for desktop in listed {
+        assert_eq!(
+            (&desktop["app"], &desktop["title"]),
+            (&"painter".into(), &"painter".into())
+        );
+        let because = desktop["because"].as_str().unwrap();
+        assert!(because.contains("not in the catalog any more"), "{desktop}");
+        assert_eq!(desktop["home"], true, "{desktop}");
+        let uid = desktop["uid"].as_str().unwrap();
+        let file = service.get(&format!("/api/vm/{uid}/files/picture")).await;
+        assert_eq!((file.status, file.json), (StatusCode::OK, "blue".into()));
+        let deleted = service.delete(&format!("/api/vm/{uid}?forget=true")).await;
+        assert_eq!(deleted.status, 204, "{deleted:?}");
+        assert_eq!(service.get(&format!("/api/vm/{uid}")).await.status, 404);
+        assert!(!world.control().has_home(&uid.parse().unwrap()));
+    }
+}
+
+/// An app with a home.
+const PAINTER: &str = r#"
+[app.painter]
+title = "Painter"
+description = "Leaves the catalog."
+image = "test/painter:latest"
+home = "/home/user"
+
+[app.painter.stream.vnc]
+port = 5900
+protocol = "rfb"
+"#;
+
+#[tokio::test]
 async fn bad_input_gets_a_clear_error() {
     let (world, service) = service().await;
     let long = "a".repeat(129);

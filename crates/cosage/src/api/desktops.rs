@@ -170,7 +170,8 @@ pub(super) struct DesktopBody<'a> {
     pub(super) title: &'a str,
     /// Its streams by name.
     pub(super) streams: Vec<&'a str>,
-    /// Whether it has a home, whose files can be read and written.
+    /// Whether it has a home, whose files can be read and written; `true` also where the catalog does not have its app any
+    /// more, and it may have one.
     home: bool,
     /// Where it is.
     pub(super) status: StatusWord,
@@ -373,7 +374,7 @@ pub(super) fn describe<'a>(app: &App, catalog: &'a Catalog, view: &'a View) -> D
             (None, Some(entry)) => entry.streams.keys().map(String::as_str).collect(),
             (None, None) => Vec::new(),
         },
-        home: entry.is_some_and(|entry| entry.has_home()),
+        home: entry.is_none_or(|entry| entry.has_home()),
         status,
         since: view.since,
         created_at: view.record.created_at,
@@ -383,7 +384,7 @@ pub(super) fn describe<'a>(app: &App, catalog: &'a Catalog, view: &'a View) -> D
         guests: view.guests,
         url: view.ready_key().map(|key| app.stream_url(key)),
         until: view.until.map(|(at, _)| at),
-        because: because(view),
+        because: because(view, entry.is_some()),
         takeover: app.manager.takeover_of(view).map(|Takeover { except }| {
             let (except, share) = except.map(|spared| (spared.client, spared.share)).unzip();
             TakeoverBody {
@@ -426,8 +427,11 @@ fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
-fn because(view: &View) -> Cow<'static, str> {
+fn because(view: &View, has_app: bool) -> Cow<'static, str> {
     let words = match (view.phase, view.viewers - view.guests, view.until) {
+        (Phase::Asleep | Phase::Failed, _, _) if !has_app => {
+            "its app is not in the catalog any more, so it cannot start; copy its files if there are any, and delete it"
+        }
         (Phase::Asleep, _, _) if view.ended == Some(EndReason::Idle) => {
             "nobody looked at it, and it ended; ask for it and it starts"
         }

@@ -176,9 +176,7 @@ impl Reconciler {
         let is_ours = |run: &RunRecord| run.replica == store.replica();
         for run in runs.iter().filter(|run| is_ours(run)) {
             if !found_ids.contains(&run.instance) && !is_claimed(&run.instance) {
-                tracing::info!(uid = %run.uid, instance = %run.instance, "a run has no instance any more");
-                let endings = &self.context.endings;
-                endings.end_run(&run.instance, EndCause::Lost).await;
+                self.end_lost(run);
             }
         }
         self.context.endings.retain(|id| found_ids.contains(id));
@@ -321,6 +319,21 @@ impl Reconciler {
         tokio::spawn(async move {
             let catalog = context.catalog.current();
             context.images.look(&*context.engine, &catalog).await;
+        });
+    }
+
+    /// Ends a run without an instance. In a task of its own, so that a store that is slow with it holds up no other desktop.
+    fn end_lost(&self, run: &RunRecord) {
+        let id = run.instance.clone();
+        if !self.context.endings.begin_ending(&id) {
+            return;
+        }
+        tracing::info!(uid = %run.uid, instance = %id, "a run has no instance any more");
+        let context = Arc::clone(&self.context);
+        tokio::spawn(async move {
+            // A panic is in the log already.
+            let _ = caught(context.endings.end_run(&id, EndCause::Lost)).await;
+            context.endings.was_ended(&id);
         });
     }
 

@@ -71,10 +71,14 @@ impl Tables {
     }
 
     fn write(&mut self, kind: JournalKind, uid: &Uid, detail: Option<String>) {
+        self.write_at(Timestamp::now(), kind, uid, detail);
+    }
+
+    fn write_at(&mut self, at: Timestamp, kind: JournalKind, uid: &Uid, detail: Option<String>) {
         self.journaled += 1;
         self.journal.push(JournalEntry {
             number: self.journaled,
-            at: Timestamp::now(),
+            at,
             kind,
             uid: uid.clone(),
             detail,
@@ -93,7 +97,7 @@ impl Tables {
             desktop.last_run = Some(run.clone());
         }
         let why = Some(end.why.to_string());
-        self.write(JournalKind::RunEnded, &run.uid, why);
+        self.write_at(end.at, JournalKind::RunEnded, &run.uid, why);
     }
 }
 
@@ -166,7 +170,8 @@ impl Store for MemoryStore {
         if let Some(new) = new {
             let desktop = StoredDesktop::new(new.clone());
             tables.desktops.insert(new.uid.clone(), desktop);
-            tables.write(JournalKind::Created, &new.uid, Some(new.app.clone()));
+            let app = Some(new.app.clone());
+            tables.write_at(new.created_at, JournalKind::Created, &new.uid, app);
         }
         let runs = tables.runs.entry(run.uid.clone()).or_default();
         let epoch = runs.last().map_or(1, |run| run.epoch + 1);
@@ -189,7 +194,7 @@ impl Store for MemoryStore {
         desktop.announced_at = None;
         desktop.last_run = Some(run.clone());
         let cause = Some(run.cause.to_string());
-        tables.write(JournalKind::RunBegun, &run.uid, cause);
+        tables.write_at(run.begun_at, JournalKind::RunBegun, &run.uid, cause);
         Ok(epoch)
     }
 
@@ -208,8 +213,8 @@ impl Store for MemoryStore {
         let mut tables = self.tables();
         if let Some(desktop) = tables.desktops.get_mut(uid) {
             desktop.failure = failure.cloned();
-            if failure.is_some() {
-                tables.write(JournalKind::Failed, uid, None);
+            if let Some(failure) = failure {
+                tables.write_at(failure.at, JournalKind::Failed, uid, None);
             }
         }
         Ok(())
@@ -281,7 +286,9 @@ impl Store for MemoryStore {
     }
 
     async fn is_from_before(&self, instance: &InstanceId) -> Result<bool, StoreError> {
-        Ok(self.tables().from_before.contains(instance))
+        let tables = self.tables();
+        let has_run = |run: &RunRecord| run.instance == *instance;
+        Ok(tables.from_before.contains(instance) && !tables.runs.values().flatten().any(has_run))
     }
 
     async fn end_upgrade(&self) -> Result<(), StoreError> {
@@ -292,7 +299,9 @@ impl Store for MemoryStore {
     async fn shares(&self, uid: &Uid) -> Result<Vec<Share>, StoreError> {
         let tables = self.tables();
         let shares = tables.shares.get(uid).into_iter().flatten();
-        Ok(shares.map(|(share, _)| share.clone()).collect())
+        let mut shares: Vec<_> = shares.map(|(share, _)| share.clone()).collect();
+        shares.sort_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
+        Ok(shares)
     }
 
     async fn share_by_token(&self, token: &TokenHash) -> Result<Option<Share>, StoreError> {
@@ -361,6 +370,9 @@ impl Store for MemoryStore {
             Some(_) => JournalKind::ControlTaken,
             None => JournalKind::ControlReturned,
         };
+        if desktop.takeover.as_ref() == takeover {
+            return Ok(());
+        }
         desktop.takeover = takeover.cloned();
         tables.write(kind, uid, None);
         Ok(())

@@ -24,7 +24,7 @@ use sqlx::sqlite::{
 use sqlx::{Error, SqlSafeStr};
 
 use self::desktops::BeginError;
-use self::explain::{damaged, explain, explain_migration};
+use self::explain::{damaged, explain, explain_migration, restore};
 use self::files::{make_directory, make_file, take_lock, unusable};
 use super::{Note, Query, Store, StoreError};
 use crate::desktop::Uid;
@@ -121,6 +121,11 @@ impl SqliteStore {
         shares::hash_tokens(&mut connection)
             .await
             .map_err(explain)?;
+        // What was removed for good is not left in the database or its log, also after a crash.
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+            .execute(&mut *connection)
+            .await
+            .map_err(explain)?;
         let owner = owner(&mut connection).await.map_err(explain)?;
         drop(connection);
         let readers = SqlitePoolOptions::new()
@@ -162,6 +167,7 @@ impl SqliteStore {
         change: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, Error>,
     ) -> Result<T, StoreError> {
         self.write(change).await.map_err(|error| match &error {
+            Error::RowNotFound => StoreError::UnknownDesktop(uid.clone()),
             Error::Database(database) if database.is_foreign_key_violation() => {
                 StoreError::UnknownDesktop(uid.clone())
             }
@@ -182,11 +188,11 @@ fn refuse_missing(directory: &Path, database: &Path) -> Result<(), StoreError> {
     let is_empty = std::fs::metadata(database).is_ok_and(|file| file.len() == 0);
     match backup::newest(directory) {
         Some(copy) if is_empty || !database.exists() => Err(StoreError::Failed(format!(
-            "{} is {}, and {} is a copy of it; copy that one to {}, or move the copy away to start with no desktops",
-            database.display(),
+            "{database} is {}, and {} is a copy of it; {}, or move the copy away to start with no desktops",
             if is_empty { "empty" } else { "missing" },
             copy.display(),
-            database.display(),
+            restore(&copy, database),
+            database = database.display(),
         ))),
         _ => Ok(()),
     }
@@ -343,7 +349,8 @@ impl Store for SqliteStore {
 
     async fn is_from_before(&self, instance: &InstanceId) -> Result<bool, StoreError> {
         sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM meta WHERE name = 'upgrading')              AND NOT EXISTS (SELECT 1 FROM runs WHERE instance = ?)",
+            "SELECT EXISTS (SELECT 1 FROM meta WHERE name = 'upgrading') \
+             AND NOT EXISTS (SELECT 1 FROM runs WHERE instance = ?)",
         )
         .bind(&instance.0)
         .fetch_one(&self.readers)
@@ -352,11 +359,19 @@ impl Store for SqliteStore {
     }
 
     async fn end_upgrade(&self) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM meta WHERE name = 'upgrading'")
-            .execute(&self.writer)
-            .await
-            .map_err(|error| self.explain(&error))?;
-        Ok(())
+        let written = self
+            .write(async |connection| {
+                // Ended runs of no desktop only kept their instances from being taken over.
+                for statement in [
+                    "DELETE FROM meta WHERE name = 'upgrading'",
+                    "DELETE FROM runs WHERE uid IS NULL",
+                ] {
+                    sqlx::query(statement).execute(&mut *connection).await?;
+                }
+                Ok(())
+            })
+            .await;
+        written.map_err(|error| self.explain(&error))
     }
 
     async fn shares(&self, uid: &Uid) -> Result<Vec<Share>, StoreError> {

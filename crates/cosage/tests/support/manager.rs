@@ -1,5 +1,7 @@
 //! Desktops without HTTP in front of them.
 
+#![allow(dead_code, reason = "each test program uses another part of this")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +14,8 @@ use cosage::desktop::keys::KeyTable;
 use cosage::desktop::lease::Lease;
 use cosage::desktop::manager::Manager;
 use cosage::desktop::probe::Probe;
-use cosage::engine::{Endpoint, VncPassword};
+use cosage::engine::{Endpoint, Engine, VncPassword};
+use cosage::store::Store;
 use cosage::store::memory::MemoryStore;
 use jiff::Timestamp;
 
@@ -45,14 +48,30 @@ impl Camera for Blind {
 
 /// The desktops of a service that has none yet, without HTTP in front of them.
 pub(crate) async fn manager(engine: &TestEngine) -> Manager {
-    let catalog = Catalog::parse(CATALOG, "catalog.toml", &CatalogDefaults::default()).unwrap();
-    let manager = Manager::new(Parts {
-        engine: Arc::new(engine.clone()),
-        store: Arc::new(MemoryStore::new()),
+    let keys = KeyTable::new(port_range(10));
+    let manager = manager_of(Arc::new(engine.clone()), Arc::new(MemoryStore::new()), keys);
+    manager.reconcile().await.unwrap();
+    manager
+}
+
+/// The desktops of a service that has not reconciled yet.
+pub(crate) fn manager_of(
+    engine: Arc<dyn Engine>,
+    store: Arc<dyn Store>,
+    keys: Arc<KeyTable>,
+) -> Manager {
+    let defaults = CatalogDefaults {
+        idle: None,
+        ..CatalogDefaults::default()
+    };
+    let catalog = Catalog::parse(CATALOG, "catalog.toml", &defaults).unwrap();
+    Manager::new(Parts {
+        engine,
+        store,
         catalog: Arc::new(CatalogHandle::fixed(catalog)),
         probe: Arc::new(Eager),
         camera: Arc::new(Blind),
-        keys: KeyTable::new(port_range(10)),
+        keys,
         settings: Settings {
             timers: Timers {
                 idle: None,
@@ -69,7 +88,5 @@ pub(crate) async fn manager(engine: &TestEngine) -> Manager {
             max_desktops: None,
             memory_reserve: 0,
         },
-    });
-    manager.reconcile().await.unwrap();
-    manager
+    })
 }

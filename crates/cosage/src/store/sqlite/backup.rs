@@ -41,10 +41,6 @@ pub(super) async fn before_version(
     version: i64,
 ) -> Result<(), StoreError> {
     let target = directory.join(format!("desktops.before-{version}.db"));
-    // An attempt at this version that did not end has left one of the same contents.
-    if target.exists() {
-        return Ok(());
-    }
     copy(connection, directory, &target).await
 }
 

@@ -7,14 +7,23 @@ use sqlx::migrate::MigrateError;
 
 use super::{StoreError, backup};
 
+/// How a copy takes the place of the database. The log of the other one would change it.
+pub(super) fn restore(copy: &Path, database: &Path) -> String {
+    let database = database.display();
+    format!(
+        "delete {database}-wal and {database}-shm, and copy {} to {database}",
+        copy.display()
+    )
+}
+
 /// What to do about a damaged database.
 pub(super) fn damaged(database: &Path) -> String {
     let copy = database.parent().and_then(backup::newest);
     match copy {
         Some(copy) => format!(
-            "it is damaged; {} is a copy of it, which may be older: stop the service and copy it to {}",
+            "it is damaged; {} is a copy of it, which may be older; {}",
             copy.display(),
-            database.display()
+            restore(&copy, database)
         ),
         None => {
             "it is damaged; restore it from a backup, or move it away to start with no desktops"

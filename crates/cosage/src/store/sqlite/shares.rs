@@ -123,18 +123,24 @@ pub(super) async fn set_takeover(
         Some(takeover) => (
             sqlx::query(
                 "INSERT INTO takeovers (uid, except_client) VALUES (?, ?) \
-                 ON CONFLICT (uid) DO UPDATE SET except_client = excluded.except_client",
+                 ON CONFLICT (uid) DO UPDATE SET except_client = excluded.except_client \
+                 WHERE except_client IS NOT excluded.except_client",
             )
             .bind(uid.as_str())
             .bind(takeover.except.as_ref().map(ToString::to_string)),
             JournalKind::ControlTaken,
         ),
     };
-    query.execute(&mut *connection).await?;
+    if query.execute(&mut *connection).await?.rows_affected() == 0 {
+        // Nothing changes, unless there is no such desktop.
+        let known = sqlx::query("SELECT 1 FROM desktops WHERE uid = ?").bind(uid.as_str());
+        known.fetch_one(connection).await?;
+        return Ok(());
+    }
     journal::add(connection, Entry::now(kind, uid, None)).await
 }
 
-/// Replaces the tokens that earlier versions kept by their hashes, and removes them from the file.
+/// Replaces the tokens that earlier versions kept by their hashes. They are gone from the files with the next checkpoint.
 pub(super) async fn hash_tokens(connection: &mut SqliteConnection) -> Result<(), Error> {
     let in_clear =
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'shares_in_clear'";
@@ -153,12 +159,7 @@ pub(super) async fn hash_tokens(connection: &mut SqliteConnection) -> Result<(),
         .await?;
     let mut transaction = sqlx::Connection::begin(&mut *connection).await?;
     for row in &rows {
-        let mut share = read(row)?;
-        // The texts of earlier versions have as many digits as they need.
-        share.created_at = row
-            .try_get::<&str, _>("created_at")?
-            .parse()
-            .map_err(decode)?;
+        let share = read(row)?;
         let token = Token::parse(row.try_get("token")?)
             .ok_or_else(|| Error::Decode("a share's token is malformed".into()))?;
         insert(&mut transaction, &share, &token.hash()).await?;
@@ -170,12 +171,9 @@ pub(super) async fn hash_tokens(connection: &mut SqliteConnection) -> Result<(),
         .execute(&mut *transaction)
         .await?;
     transaction.commit().await?;
-    for pragma in [
-        "PRAGMA wal_checkpoint(TRUNCATE)",
-        "PRAGMA secure_delete = OFF",
-    ] {
-        sqlx::query(pragma).execute(&mut *connection).await?;
-    }
+    sqlx::query("PRAGMA secure_delete = OFF")
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
