@@ -222,7 +222,7 @@ async fn a_walk_sees_each_desktop_that_is_there_all_the_time_exactly_once() {
                 None => break,
             }
         }
-        let deleted = |number: &usize| number % 4 == 0;
+        let deleted = |number: &usize| number.is_multiple_of(4);
         for stayed in (0..40).filter(|number| !deleted(number)) {
             let uid = format!("s-{stayed:04}");
             let times = seen.iter().filter(|seen| **seen == uid).count();
