@@ -247,7 +247,7 @@ describe("the launcher", () => {
     // What is safe has the focus.
     assert.equal(await page.evaluate(() => document.activeElement?.textContent), "Cancel");
     await dialog.getByRole("button", { name: "Stop" }).click();
-    const all = page.getByRole("button", { name: /^Show all/ });
+    const all = page.getByRole("button", { name: "Show more" });
     await card.getByText("Asleep").or(all).first().waitFor();
     if (await all.count()) await all.click();
     await card.getByText("Asleep").waitFor();
@@ -360,7 +360,7 @@ describe("the launcher", () => {
     const card = page.locator(".card.desktop", { hasText: "sleepy" });
     await card.getByText("Running").waitFor();
     await service.call("DELETE", "/api/vm/sleepy");
-    const all = page.getByRole("button", { name: /^Show all/ });
+    const all = page.getByRole("button", { name: "Show more" });
     await card.getByText("Asleep").or(all).first().waitFor();
     if (await all.count()) await all.click();
     await card.getByText("Asleep").waitFor();

@@ -46,7 +46,7 @@ pub struct Query {
     pub limit: usize,
     /// Only those of this app.
     pub app: Option<String>,
-    /// Only those whose name or app contains this text; ASCII letters match in either case.
+    /// Only those whose name or app contains each word of this text; ASCII letters match in either case.
     pub text: Option<String>,
     /// Only those of which no run is live: that failed, or that did not.
     pub resting: Option<Resting>,
@@ -222,8 +222,9 @@ impl Query {
         let has_app = self.app.as_ref().is_none_or(|app| record.app == *app);
         let has_text = self.text.as_ref().is_none_or(|text| {
             let text = text.to_ascii_lowercase();
-            let contains = |field: &str| field.to_ascii_lowercase().contains(&text);
-            contains(record.uid.as_str()) || contains(&record.app)
+            let contains = |field: &str, word| field.to_ascii_lowercase().contains(word);
+            text.split_whitespace()
+                .all(|word| contains(record.uid.as_str(), word) || contains(&record.app, word))
         });
         let rests = match self.resting {
             None => true,

@@ -164,6 +164,31 @@ async fn a_desktop_is_opened_listed_shown_stopped_and_deleted() {
     assert!(!list.out.contains('\u{1b}'), "no colours in a pipe");
     let all = stage.run(&["ls", "--json"]).assert(0).json();
     assert_eq!(all, stage.service.get("/api/vm").await.json);
+    for (arguments, uids) in [
+        (&["--search", "tiny wall"][..], json!(["wall"])),
+        (
+            &["--sort", "uid", "--limit", "1"],
+            json!([other.as_str().min("wall")]),
+        ),
+        (
+            &["--status", "active", "--app", "tiny", "-n", "2"],
+            json!([other, "wall"]),
+        ),
+        (&["--status", "asleep"], json!([])),
+    ] {
+        let listed = stage
+            .run(&[&["ls", "--json"], arguments].concat())
+            .assert(0);
+        let listed = listed.json();
+        let listed = listed
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|desktop| &desktop["uid"]);
+        assert_eq!(json!(listed.collect::<Vec<_>>()), uids, "{arguments:?}");
+    }
+    stage.run(&["ls", "--limit", "0"]).assert(2);
+    stage.run(&["ls", "--status", "awake"]).assert(2);
 
     let shown = stage.run(&["show", "wall"]).assert(0);
     assert!(

@@ -1,7 +1,7 @@
 // The launcher: desktops to come back to, and apps to start.
 import { signal } from "@preact/signals";
 import { render } from "preact";
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 
 import "../shared/theme.css";
 import "./launcher.css";
@@ -9,25 +9,30 @@ import { ApiError, catalog, stop } from "../shared/api.ts";
 import type { App, Desktop } from "../shared/api.ts";
 import { Confirmation } from "../shared/dialog.tsx";
 import { Desktops } from "../shared/desktops.ts";
+import { DesktopPages, pageSize } from "../shared/pages.ts";
+import { inOrder } from "../shared/selection.ts";
 import { t } from "../shared/i18n.ts";
 import { Page } from "../shared/page.tsx";
 import { toast } from "../shared/toast.tsx";
 import { AppCard, DesktopCard } from "./cards.tsx";
 import { LaunchDialog, OptionsDialog } from "./launch-dialog.tsx";
 import { Launching } from "./launching.ts";
-import { recent } from "./recent.ts";
 import type { Raw } from "./values.ts";
 
-/** How many desktops are shown before somebody asks for all of them. */
+/** How many desktops are shown at first. */
 const few = 4;
+/** How many more are shown at a time. */
+const step = 24;
 /** From how many apps on a field to search them is worth its place. */
 const many = 9;
 
 const desktops = new Desktops();
+const pages = new DesktopPages(desktops);
 const apps = signal<App[] | undefined>(undefined);
 const problem = signal<ApiError | undefined>(undefined);
 const search = signal("");
-const showAll = signal(false);
+const desktopSearch = signal("");
+const count = signal(few);
 
 /** The one dialog that is open. */
 type Open =
@@ -118,14 +123,49 @@ function Recent() {
   const now = open.value;
   // What is being started has the dialog, and its card would push the others away from under the pointer.
   const starting = now?.kind === "launch" && "app" in now.launching.subject ? now.launching.uid : undefined;
-  const known = desktops.all.value && recent(desktops.all.value.values());
-  const all = known?.filter(({ uid }) => uid !== starting);
-  if (!all?.length) return null;
-  const shown = showAll.value ? all : all.slice(0, few);
+  const list = useRef<HTMLUListElement>(null);
+  const moreFrom = useRef<number | undefined>(undefined);
+  const text = desktopSearch.value;
+  const known = inOrder(desktops.all.value ?? new Map(), desktops.changed, pages.uids.value ?? [], text);
+  const all = known.filter(({ uid }) => uid !== starting);
+  const shown = all.slice(0, count.value);
+  const hasMore = pages.hasMore.value;
+
+  // The first of those that were asked for has the focus once it is there.
+  useEffect(() => {
+    if (moreFrom.current === undefined || shown.length <= moreFrom.current) return;
+    list.current?.children[moreFrom.current]?.querySelector<HTMLElement>("a")?.focus();
+    moreFrom.current = undefined;
+  }, [shown.length]);
+
+  const showMore = () => {
+    moreFrom.current = shown.length;
+    count.value += step;
+    if (count.value > all.length - pageSize / 2) void pages.more();
+  };
+  if (!all.length && !text && !hasMore) return null;
   return (
     <section aria-labelledby="recent">
-      <h2 id="recent">{t("recent")}</h2>
-      <ul class="cards desktops">
+      <div class="section-head">
+        <h2 id="recent">{t("recent")}</h2>
+        {(text !== "" || hasMore || all.length > few) && (
+          <input
+            class="input search"
+            type="search"
+            aria-label={t("recent.search")}
+            placeholder={t("recent.search")}
+            maxLength={128}
+            value={text}
+            onInput={({ currentTarget }) => {
+              desktopSearch.value = currentTarget.value;
+              count.value = few;
+              pages.search({ text: currentTarget.value });
+            }}
+          />
+        )}
+      </div>
+      {!all.length && !pages.isReading.value && <p class="empty">{t("recent.none")}</p>}
+      <ul class="cards desktops" ref={list}>
         {shown.map((desktop) => (
           <DesktopCard
             key={desktop.uid}
@@ -137,11 +177,21 @@ function Recent() {
           />
         ))}
       </ul>
-      {all.length > few && (
-        <button type="button" class="button" onClick={() => (showAll.value = !showAll.value)}>
-          {showAll.value ? t("recent.fewer") : t("recent.all", { n: all.length })}
-        </button>
-      )}
+      <div class="more">
+        {(all.length > shown.length || hasMore) && (
+          <button type="button" class="button" onClick={showMore}>
+            {t("more")}
+          </button>
+        )}
+        {shown.length > few && (
+          <button type="button" class="button quiet" onClick={() => (count.value = few)}>
+            {t("recent.fewer")}
+          </button>
+        )}
+      </div>
+      <p class="visually-hidden" role="status">
+        {(text !== "" || count.value > few) && !pages.isReading.value && t("shown", { n: shown.length })}
+      </p>
     </section>
   );
 }
@@ -185,10 +235,16 @@ function Apps() {
 }
 
 function Launcher() {
-  useEffect(() => () => desktops.close(), []);
+  useEffect(
+    () => () => {
+      pages.close();
+      desktops.close();
+    },
+    [],
+  );
   // The apps come with the desktops above them, which would push them down; only a service that tells of no desktop is
   // not waited for.
-  const known = desktops.all.value ?? desktops.problem.value;
+  const known = (desktops.all.value && pages.uids.value) ?? desktops.problem.value;
   const complete = (apps.value ?? problem.value) && (known || !desktops.connected.value);
   return (
     <Page current="launcher" connected={desktops.connected.value}>

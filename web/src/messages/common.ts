@@ -27,6 +27,12 @@ export const common = {
   },
 
   // The state of a desktop.
+  more: { en: "Show more", de: "Mehr zeigen", ja: "さらに表示" },
+  shown: {
+    en: { one: "1 desktop is shown.", other: "{n} desktops are shown." },
+    de: { one: "1 Desktop wird gezeigt.", other: "{n} Desktops werden gezeigt." },
+    ja: { other: "{n} 台のデスクトップを表示しています。" },
+  },
   "status.asleep": { en: "Asleep", de: "Schläft", ja: "休止中" },
   "status.starting": { en: "Starting", de: "Startet", ja: "起動中" },
   "status.ready": { en: "Running", de: "Läuft", ja: "実行中" },

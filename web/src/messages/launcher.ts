@@ -4,11 +4,8 @@ import type { Message } from "../shared/text.ts";
 export const launcher = {
   "launcher.heading": { en: "Desktop applications", de: "Desktop-Anwendungen", ja: "デスクトップアプリ" },
   recent: { en: "Recent desktops", de: "Zuletzt benutzt", ja: "最近のデスクトップ" },
-  "recent.all": {
-    en: { one: "Show the one", other: "Show all {n}" },
-    de: { one: "Den einen zeigen", other: "Alle {n} zeigen" },
-    ja: { other: "{n} 件すべて表示" },
-  },
+  "recent.search": { en: "Search desktops", de: "Desktops suchen", ja: "デスクトップを検索" },
+  "recent.none": { en: "No desktop matches.", de: "Kein Desktop passt dazu.", ja: "該当するデスクトップがありません。" },
   "recent.fewer": { en: "Show fewer", de: "Weniger zeigen", ja: "表示を減らす" },
   apps: { en: "Apps", de: "Anwendungen", ja: "アプリ" },
   "apps.search": { en: "Search apps", de: "Anwendungen suchen", ja: "アプリを検索" },

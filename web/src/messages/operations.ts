@@ -17,12 +17,8 @@ export const operations = {
   "operations.actions": { en: "Actions", de: "Aktionen", ja: "操作" },
   "operations.filter": { en: "Filter by app or name", de: "Nach Anwendung oder Name filtern", ja: "アプリ名や名前で絞り込む" },
   "operations.all": { en: "All states", de: "Alle Zustände", ja: "すべての状態" },
-  "operations.awake": { en: "All but asleep", de: "Alle, die nicht schlafen", ja: "休止中以外" },
-  "operations.count": {
-    en: { one: "1 desktop", other: "{n} desktops" },
-    de: { one: "1 Desktop", other: "{n} Desktops" },
-    ja: { other: "デスクトップ {n} 台" },
-  },
+  "operations.active": { en: "Active", de: "Aktiv", ja: "動作中" },
+  "operations.apps": { en: "All apps", de: "Alle Anwendungen", ja: "すべてのアプリ" },
   "operations.running": { en: "{n} running", de: { one: "{n} läuft", other: "{n} laufen" }, ja: "実行中 {n} 台" },
   "operations.viewers": {
     en: { one: "1 viewer", other: "{n} viewers" },
@@ -35,7 +31,7 @@ export const operations = {
     de: "Es gibt noch keinen Desktop. Bei den Anwendungen entstehen sie.",
     ja: "まだデスクトップがありません。アプリから作成できます。",
   },
-  "operations.none.like": { en: "No desktop is like that.", de: "Kein Desktop passt dazu.", ja: "該当するデスクトップがありません。" },
+  "operations.none.like": { en: "No desktop matches.", de: "Kein Desktop passt dazu.", ja: "該当するデスクトップがありません。" },
   "operations.select": { en: "Select {name}", de: "{name} auswählen", ja: "{name} を選択" },
   "operations.select.all": { en: "Select all", de: "Alle auswählen", ja: "すべて選択" },
   "operations.select.none": { en: "Clear selection", de: "Auswahl aufheben", ja: "選択を解除" },

@@ -4,37 +4,58 @@ import { render } from "preact";
 
 import "../shared/theme.css";
 import "./operations.css";
-import { ApiError, stop } from "../shared/api.ts";
-import type { Desktop } from "../shared/api.ts";
+import { ApiError, catalog, stop } from "../shared/api.ts";
+import type { App, Desktop } from "../shared/api.ts";
 import { Confirmation } from "../shared/dialog.tsx";
 import { Desktops } from "../shared/desktops.ts";
 import { t } from "../shared/i18n.ts";
 import { Icon } from "../shared/icons.tsx";
 import { Page } from "../shared/page.tsx";
+import { DesktopPages } from "../shared/pages.ts";
+import { inOrder, isActive } from "../shared/selection.ts";
 import { toast } from "../shared/toast.tsx";
 import { Details } from "./details.tsx";
-import { rows } from "./rows.ts";
+import { needsPages, rows } from "./rows.ts";
 import type { Column, Filter, Order } from "./rows.ts";
 import { Table } from "./table.tsx";
 
 /** A browser opens six connections to a host, and one of them carries the events. */
 const atOnce = 4;
 
-const filters: Filter["status"][] = ["all", "awake", "ready", "starting", "failed", "asleep"];
+const filters: Filter["status"][] = ["all", "active", "ready", "starting", "failed", "asleep"];
 
 const desktops = new Desktops({ usage: true });
-const filter = signal<Filter>({ text: "", status: "all" });
+const pages = new DesktopPages(desktops);
+const apps = signal<App[]>([]);
+const filter = signal<Filter>({ text: "", app: "", status: "all" });
 const order = signal<Order>({ column: "status", direction: "ascending" });
 const selected = signal<ReadonlySet<string>>(new Set());
 const detailsOf = signal<string | undefined>(undefined);
 const ending = signal<{ uids: string[]; forget: boolean } | undefined>(undefined);
 
-const shown = computed(() => rows(desktops.all.value?.values() ?? [], desktops.usage.value, filter.value, order.value));
+const shown = computed(() => {
+  const known = inOrder(desktops.all.value ?? new Map(), desktops.changed, pages.uids.value ?? [], filter.value.text);
+  return rows(known, desktops.usage.value, filter.value, order.value);
+});
 
 /** Those that are selected and still there; a filter hides them, it does not let go of them. */
 const chosen = computed(() => [...selected.value].flatMap((uid) => desktops.all.value?.get(uid) ?? []));
 
-const isAwake = ({ status }: Desktop): boolean => status !== "asleep" && status !== "failed";
+function change(part: Partial<Filter>): void {
+  filter.value = { ...filter.value, ...part };
+  const { text, app, status } = filter.value;
+  if (!needsPages(filter.value)) return;
+  pages.search({ text, app: app || undefined, status: status === "all" ? undefined : status });
+}
+
+async function readApps(): Promise<void> {
+  try {
+    apps.value = await catalog();
+  } catch (error) {
+    // Without it, there is only nothing to choose an app from.
+    if (!(error instanceof ApiError)) throw error;
+  }
+}
 
 function orderBy(column: Column): void {
   const same = order.value.column === column;
@@ -77,7 +98,6 @@ function Summary() {
   const usage = Object.values(desktops.usage.value);
   const cores = usage.reduce((sum, { cpu }) => sum + cpu, 0);
   const facts = [
-    t("operations.count", { n: all.length }),
     t("operations.running", { n: all.filter(({ status }) => status === "ready").length }),
     t("operations.viewers", { n: all.reduce((sum, { viewers }) => sum + viewers, 0) }),
     ...(usage.length ? [t("operations.cores", { cores: Math.round(cores * 100) / 100 })] : []),
@@ -92,7 +112,7 @@ function Summary() {
 }
 
 function Tools() {
-  const awake = chosen.value.filter(isAwake);
+  const awake = chosen.value.filter(isActive);
   return (
     <div class="tools">
       {chosen.value.length === 0 ? (
@@ -105,21 +125,37 @@ function Tools() {
               aria-label={t("operations.filter")}
               placeholder={t("operations.filter")}
               value={filter.value.text}
-              onInput={({ currentTarget }) => (filter.value = { ...filter.value, text: currentTarget.value })}
+              maxLength={128}
+              onInput={({ currentTarget }) => change({ text: currentTarget.value })}
             />
           </label>
           <select
             class="input"
             aria-label={t("column.status")}
             value={filter.value.status}
-            onChange={({ currentTarget }) => (filter.value = { ...filter.value, status: currentTarget.value as Filter["status"] })}
+            onChange={({ currentTarget }) => change({ status: currentTarget.value as Filter["status"] })}
           >
             {filters.map((status) => (
               <option key={status} value={status}>
-                {status === "all" || status === "awake" ? t(`operations.${status}`) : t(`status.${status}`)}
+                {status === "all" || status === "active" ? t(`operations.${status}`) : t(`status.${status}`)}
               </option>
             ))}
           </select>
+          {apps.value.length > 1 && (
+            <select
+              class="input"
+              aria-label={t("details.app")}
+              value={filter.value.app}
+              onChange={({ currentTarget }) => change({ app: currentTarget.value })}
+            >
+              <option value="">{t("operations.apps")}</option>
+              {apps.value.map(({ name, title }) => (
+                <option key={name} value={name}>
+                  {title}
+                </option>
+              ))}
+            </select>
+          )}
         </>
       ) : (
         <>
@@ -176,8 +212,12 @@ function Operations() {
     closeDetails();
     ending.value = { uids: [desktop.uid], forget };
   };
-  const known = desktops.all.value !== undefined;
-  const none = known && shown.value.length === 0;
+  const hasPages = needsPages(filter.value);
+  const known = desktops.all.value !== undefined && (!hasPages || pages.uids.value !== undefined);
+  const isReading = hasPages && pages.isReading.value;
+  const hasMore = hasPages && pages.hasMore.value;
+  const isFiltered = filter.value.text !== "" || filter.value.app !== "" || filter.value.status !== "all";
+  const none = known && !isReading && shown.value.length === 0;
   return (
     <Page current="operations" connected={desktops.connected.value}>
       <div class="top">
@@ -193,7 +233,7 @@ function Operations() {
         </p>
       )}
       {none ? (
-        <p class="none">{t(desktops.all.value?.size ? "operations.none.like" : "operations.none")}</p>
+        <p class="none">{t(isFiltered ? "operations.none.like" : "operations.none")}</p>
       ) : !known ? null : (
         <Table
           desktops={shown.value}
@@ -205,6 +245,18 @@ function Operations() {
           onSelectAll={(on) => select(shown.value.map(({ uid }) => uid), on)}
           onDetails={({ uid }) => (detailsOf.value = uid)}
         />
+      )}
+      {known && (
+        <div class="more">
+          <p class="summary" role="status">
+            {!isReading && t("shown", { n: shown.value.length })}
+          </p>
+          {hasMore && (
+            <button type="button" class="button" aria-disabled={isReading} onClick={() => void pages.more()}>
+              {t("more")}
+            </button>
+          )}
+        </div>
       )}
       {details && (
         <Details
@@ -219,4 +271,5 @@ function Operations() {
   );
 }
 
+void readApps();
 render(<Operations />, document.body);

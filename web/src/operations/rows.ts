@@ -1,6 +1,7 @@
 // Which desktops the table shows, and in which order.
-import type { Desktop, Status } from "../shared/api.ts";
+import type { Desktop, Status, StatusFilter } from "../shared/api.ts";
 import type { Usage } from "../shared/events.ts";
+import { isActive, matches } from "../shared/selection.ts";
 
 export const columns = ["desktop", "status", "viewers", "cpu", "memory", "network", "age", "until"] as const;
 export type Column = (typeof columns)[number];
@@ -14,18 +15,18 @@ export interface Order {
 export interface Filter {
   /** Parts of the app's name or title or of the uid, each of which has to be there. */
   text: string;
-  /** One status, or everything that is not asleep. */
-  status: Status | "all" | "awake";
+  /** The app's name; all apps where it is empty. */
+  app: string;
+  status: StatusFilter | "all";
 }
 
-const matches = ({ text, status }: Filter) => {
-  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-  return (desktop: Desktop): boolean => {
-    if (status === "awake" ? desktop.status === "asleep" : status !== "all" && desktop.status !== status) return false;
-    const all = `${desktop.uid}\n${desktop.app}\n${desktop.title}`.toLowerCase();
-    return words.every((word) => all.includes(word));
-  };
-};
+const fits = ({ text, app, status }: Filter) => (desktop: Desktop): boolean =>
+  (status === "all" || (status === "active" ? isActive(desktop) : desktop.status === status)) &&
+  (!app || desktop.app === app) &&
+  matches(desktop, text);
+
+/** Whether desktops that a filter selects may not be known yet: those that are active all are. */
+export const needsPages = ({ status }: Filter): boolean => status === "all" || status === "asleep" || status === "failed";
 
 const statuses: Status[] = ["ready", "starting", "restarting", "stopping", "failed", "asleep"];
 
@@ -36,7 +37,7 @@ export const bornAt = (desktop: Desktop): number => Date.parse(desktop.started_a
 function value(desktop: Desktop, usage: Usage | undefined, column: Column): number | string | undefined {
   switch (column) {
     case "desktop":
-      return desktop.title.toLowerCase();
+      return `${desktop.title.toLowerCase()}\n${desktop.uid}`;
     case "status":
       return statuses.indexOf(desktop.status);
     case "viewers":
@@ -55,7 +56,7 @@ function value(desktop: Desktop, usage: Usage | undefined, column: Column): numb
   }
 }
 
-/** The rows of the table. Equal ones keep the order of their names, so that nothing jumps about. */
+/** The rows of the table. Equal ones keep the order in which they come, so that a further page comes after those before it. */
 export function rows(
   all: Iterable<Desktop>,
   usage: Readonly<Record<string, Usage>>,
@@ -64,15 +65,13 @@ export function rows(
 ): Desktop[] {
   const sign = direction === "ascending" ? 1 : -1;
   return [...all]
-    .filter(matches(filter))
+    .filter(fits(filter))
     .map((desktop) => ({ desktop, by: value(desktop, usage[desktop.uid], column) }))
     .sort((one, other) => {
-      if (one.by !== other.by) {
-        if (one.by === undefined) return 1;
-        if (other.by === undefined) return -1;
-        return one.by < other.by ? -sign : sign;
-      }
-      return one.desktop.uid < other.desktop.uid ? -1 : 1;
+      if (one.by === other.by) return 0;
+      if (one.by === undefined) return 1;
+      if (other.by === undefined) return -1;
+      return one.by < other.by ? -sign : sign;
     })
     .map(({ desktop }) => desktop);
 }

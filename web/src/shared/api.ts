@@ -166,8 +166,34 @@ export const of = (uid: string): string => `api/vm/${encodeURIComponent(uid)}`;
 
 export const catalog = (): Promise<App[]> => read("api/catalog");
 
-/** All desktops, also those that sleep; the newest first. */
-export const desktops = (): Promise<Desktop[]> => read("api/vm");
+/** A status, or `active`: any but `asleep` and `failed`. */
+export type StatusFilter = Status | "active";
+
+/** Which desktops, in which order. */
+export interface PageQuery {
+  sort?: "created" | "used" | "uid" | undefined;
+  /** 1 to 1,000. */
+  limit: number;
+  /** `next` of the page before. */
+  after?: string | undefined;
+  app?: string | undefined;
+  status?: StatusFilter | undefined;
+  /** Words that the desktop's name or its app's contains. */
+  q?: string | undefined;
+}
+
+export interface Page {
+  desktops: Desktop[];
+  /** Absent on the last page. */
+  next?: string;
+}
+
+/** A page of desktops. */
+export async function page(query: PageQuery, signal: AbortSignal): Promise<Page> {
+  const given = Object.entries(query).filter(([, value]) => value !== undefined);
+  const text = new URLSearchParams(given.map(([name, value]) => [name, String(value)]));
+  return (await (await call("GET", `api/vm?${text}`, undefined, { signal })).json()) as Page;
+}
 
 export const desktop = (uid: string): Promise<Desktop> => read(of(uid));
 

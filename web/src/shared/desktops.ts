@@ -1,36 +1,44 @@
-// All desktops as they are now: read once, and kept true by the service's events.
+// Desktops as they are now: those that are active, those of which pages were read, and those to which something happened.
+// There may be a hundred thousand more, which nobody reads in one piece.
 import { signal } from "@preact/signals";
 
-import { ApiError, desktops as readDesktops } from "./api.ts";
-import type { Desktop } from "./api.ts";
+import { ApiError, page as readPage } from "./api.ts";
+import type { Desktop, Page, PageQuery } from "./api.ts";
 import { EventFeed } from "./events.ts";
 import type { DesktopEvent, Usage } from "./events.ts";
 
 const retryAfter = 2_000;
 
+/** As many as the service gives at once. */
+const pageMax = 1_000;
+
 export class Desktops {
-  /** By uid; `undefined` until they were read for the first time. */
+  /** By uid; `undefined` until the active ones were read for the first time. */
   readonly all = signal<ReadonlyMap<string, Desktop> | undefined>(undefined);
   /** What those that run use, by uid. */
   readonly usage = signal<Readonly<Record<string, Usage>>>({});
   readonly connected = signal(true);
   /** Why they could not be read. */
   readonly problem = signal<ApiError | undefined>(undefined);
+  /** Grows whenever all that was read before is out of date. */
+  readonly resets = signal(0);
+  /** Of those in `all`, to which something has happened since. */
+  readonly changed = new Set<string>();
 
   #current = new Map<string, Desktop>();
-  /** What happened while the list is on its way, and comes after it. */
-  #waiting: DesktopEvent[] | undefined;
+  /** For each read under way, to which desktops something has happened meanwhile. */
+  readonly #reads = new Set<Set<string>>();
+  #complete = false;
   #drawing = false;
+  /** Of the active ones. */
+  #call = new AbortController();
   readonly #feed: EventFeed;
 
   constructor({ usage = false } = {}) {
     this.#feed = new EventFeed(
       {
-        onReset: () => void this.#read(),
-        onEvent: (event) => {
-          if (this.#waiting) this.#waiting.push(event);
-          else this.#take(event);
-        },
+        onReset: () => this.#reset(),
+        onEvent: (event) => this.#take(event),
         onConnected: (connected) => {
           this.connected.value = connected;
         },
@@ -46,29 +54,58 @@ export class Desktops {
 
   /** Follows them no more. */
   close(): void {
+    this.#call.abort();
     this.#feed.close();
   }
 
-  async #read(): Promise<void> {
-    const already = this.#waiting !== undefined;
-    this.#waiting = [];
-    if (already) return;
+  /** Reads a page, and follows the desktops of it from then on. Whoever calls it aborts it at a reset, and reads again. */
+  async page(query: PageQuery, signal: AbortSignal): Promise<Page> {
+    const meanwhile = new Set<string>();
+    this.#reads.add(meanwhile);
     try {
-      const list = await readDesktops();
-      this.#current = new Map(list.map((desktop) => [desktop.uid, desktop]));
+      const page = await readPage(query, signal);
+      signal.throwIfAborted();
+      for (const desktop of page.desktops) {
+        // What an event tells is newer, or is followed by one that is.
+        if (!meanwhile.has(desktop.uid)) this.#current.set(desktop.uid, desktop);
+      }
+      this.#show();
+      return page;
+    } finally {
+      this.#reads.delete(meanwhile);
+    }
+  }
+
+  #reset(): void {
+    this.#current = new Map();
+    this.changed.clear();
+    this.#complete = false;
+    this.#call.abort();
+    this.#call = new AbortController();
+    this.resets.value++;
+    void this.#readActive(this.#call.signal);
+  }
+
+  async #readActive(signal: AbortSignal): Promise<void> {
+    try {
+      let after: string | undefined;
+      do {
+        ({ next: after } = await this.page({ status: "active", limit: pageMax, after }, signal));
+      } while (after !== undefined);
       this.problem.value = undefined;
+      this.#complete = true;
+      this.#show();
     } catch (error) {
+      if (signal.aborted) return;
       if (!(error instanceof ApiError)) throw error;
       this.problem.value = error;
-      setTimeout(() => void this.#read(), retryAfter);
+      setTimeout(() => !signal.aborted && void this.#readActive(signal), retryAfter);
     }
-    const waiting = this.#waiting;
-    this.#waiting = undefined;
-    waiting.forEach((event) => this.#take(event));
-    if (!this.problem.value) this.#show();
   }
 
   #take(event: DesktopEvent): void {
+    this.changed.add(event.uid);
+    this.#reads.forEach((meanwhile) => meanwhile.add(event.uid));
     if (event.desktop) this.#current.set(event.uid, event.desktop);
     else this.#current.delete(event.uid);
     this.#show();
@@ -76,11 +113,11 @@ export class Desktops {
 
   /** Once a frame, however many events there were. */
   #show(): void {
-    if (this.#drawing) return;
+    if (this.#drawing || !this.#complete) return;
     this.#drawing = true;
     requestAnimationFrame(() => {
       this.#drawing = false;
-      this.all.value = new Map(this.#current);
+      if (this.#complete) this.all.value = new Map(this.#current);
     });
   }
 }

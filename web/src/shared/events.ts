@@ -72,7 +72,6 @@ export class EventFeed {
   #source: EventSource | undefined;
   #retry = retryFirst;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #resetPending = false;
 
   constructor(listener: Listener, { uid, usage = false }: { uid?: string; usage?: boolean } = {}) {
     const query = new URLSearchParams();
@@ -101,15 +100,12 @@ export class EventFeed {
     this.#end();
     const source = new EventSource(this.#address);
     this.#source = source;
-    let first = true;
     source.addEventListener("hello", () => {
       this.#retry = retryFirst;
       this.#listener.onConnected?.(true);
-      // The browser's own reconnection resumes; a new source cannot.
-      if (first) this.#reset();
-      first = false;
     });
-    source.addEventListener("reset", () => this.#reset());
+    // The browser's own reconnection resumes; for a new source it follows on `hello`.
+    source.addEventListener("reset", () => this.#listener.onReset());
     for (const type of types) {
       source.addEventListener(type, ({ data }: MessageEvent<string>) => {
         this.#listener.onEvent(JSON.parse(data) as DesktopEvent);
@@ -126,16 +122,6 @@ export class EventFeed {
       if (source.readyState !== EventSource.CLOSED || source !== this.#source) return;
       this.#timer = setTimeout(() => this.#open(), this.#retry * (0.75 + Math.random() / 2));
       this.#retry = Math.min(this.#retry * 2, retryLast);
-    });
-  }
-
-  /** `hello` and `reset` come together at the start; one look is enough for both. */
-  #reset(): void {
-    if (this.#resetPending) return;
-    this.#resetPending = true;
-    queueMicrotask(() => {
-      this.#resetPending = false;
-      this.#listener.onReset();
     });
   }
 

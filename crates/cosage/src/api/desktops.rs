@@ -97,7 +97,7 @@ pub(super) struct NotRunningBody {
 }
 
 /// Where a desktop is in its life.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum StatusWord {
     Asleep,

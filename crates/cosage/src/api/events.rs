@@ -1,7 +1,9 @@
 //! What happens to desktops, as server-sent events
 //! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -21,13 +23,19 @@ use super::error::{ApiError, ErrorBody};
 use super::params::Params;
 use crate::catalog::Catalog;
 use crate::desktop::Uid;
+use crate::desktop::error::DesktopError;
 use crate::desktop::events::{Event, Heard, Kind, Listener};
+use crate::desktop::pages::PageQuery;
 use crate::desktop::usage::{self, Readings};
-use crate::desktop::view::Phase;
+use crate::desktop::view::{Phase, View};
 use crate::engine::Usage;
+use crate::store::Cursor;
 
 /// How long a connection may be silent; proxies give up on one that is so for a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// How many desktops a piece of a snapshot has at most.
+const PIECE: usize = 100;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -108,7 +116,19 @@ pub(super) struct UsagesBody<'a> {
     desktops: BTreeMap<&'a Uid, UsageBody>,
 }
 
-/// What is sent as `data`, apart from `reset`, which has none.
+/// A piece of a snapshot.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SnapshotBody<'a> {
+    /// Always `snapshot`.
+    #[schema(example = "snapshot")]
+    r#type: &'static str,
+    /// Whether the snapshot begins here: what was known before no longer counts.
+    first: bool,
+    /// Up to 100 desktops, the newest first.
+    desktops: Vec<DesktopBody<'a>>,
+}
+
+/// What is sent as `data`, apart from `reset` and `snapshot_end`, which have none.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 #[expect(
@@ -119,6 +139,7 @@ pub(super) enum DataBody<'a> {
     Hello(HelloBody<'a>),
     Event(EventBody<'a>),
     Usage(UsagesBody<'a>),
+    Snapshot(SnapshotBody<'a>),
 }
 
 /// What of all that happens, in the description of the call.
@@ -131,6 +152,8 @@ pub(super) struct EventsQuery {
     uid: Option<Vec<UidText>>,
     /// Whether also what the desktops use is told.
     usage: Option<bool>,
+    /// Whether the state of all desktops is sent in place of `reset`.
+    snapshot: Option<bool>,
 }
 
 /// A desktop's name.
@@ -145,6 +168,21 @@ struct Wanted {
     /// All desktops where it is empty.
     uids: HashSet<Uid>,
     usage: bool,
+    snapshot: bool,
+}
+
+/// The state of all desktops that a client wants to hear of, on its way in pieces.
+struct Snapshot {
+    rest: Rest,
+    is_first: bool,
+}
+
+/// What is left of a snapshot.
+enum Rest {
+    /// All desktops, from a place on.
+    Page(Option<Cursor>),
+    /// These desktops.
+    Desktops(Vec<Uid>),
 }
 
 /// A connection.
@@ -153,6 +191,8 @@ struct Listening {
     wanted: Wanted,
     listener: Listener,
     usage: Option<usage::Listener>,
+    /// The snapshot that is being sent.
+    snapshot: Option<Snapshot>,
 }
 
 /// What happens to desktops, from now on.
@@ -161,6 +201,11 @@ struct Listening {
 /// that is still remembered gets everything that happened since; any other, and one that reads too
 /// slowly, gets the event `reset`: what it knows has to be read again (`GET /api/vm`). With `usage`,
 /// the event `usage`, which has no id, tells every two seconds what the running desktops use.
+///
+/// With `snapshot`, what would have to be read again is sent in place of `reset`: events `snapshot` with up to 100 desktops
+/// each, the first with `first`, and then the event `snapshot_end`. Other events come in between. A client that lets each
+/// description replace the one before it knows the truth at the end. Until `snapshot_end` events have no id, so that
+/// a client whose connection breaks before gets a whole snapshot again. `snapshot` may begin again at any time.
 #[utoipa::path(get, path = "/api/events", tag = "desktops",
     params(
         EventsQuery,
@@ -178,18 +223,20 @@ pub(super) async fn listen(
     let wanted = wanted(&query)?;
     let events = app.manager.events();
     let listener = events.listen(last_number(&headers, events.boot()));
-    let hello = Sent::default()
-        .id(id(&app, listener.position()))
-        .event("hello")
-        .json_data(DataBody::Hello(HelloBody {
-            version: env!("CARGO_PKG_VERSION"),
-            boot: events.boot(),
-        }));
+    let mut hello = Sent::default().event("hello");
+    if !(wanted.snapshot && listener.has_missed()) {
+        hello = hello.id(id(&app, listener.position()));
+    }
+    let hello = hello.json_data(DataBody::Hello(HelloBody {
+        version: env!("CARGO_PKG_VERSION"),
+        boot: events.boot(),
+    }));
     let listening = Listening {
         usage: wanted.usage.then(|| app.manager.usage()),
         app,
         wanted,
         listener,
+        snapshot: None,
     };
     let later = stream::unfold(listening, async |mut listening| {
         Some((listening.next().await?, listening))
@@ -203,41 +250,133 @@ impl Listening {
     /// What is sent next; `None` when the service ends.
     async fn next(&mut self) -> Option<Result<Sent, axum::Error>> {
         loop {
-            let usage = async {
-                match &mut self.usage {
-                    Some(usage) => usage.next().await,
-                    None => std::future::pending().await,
+            let heard = if self.snapshot.is_some() {
+                if self.listener.is_let_go() {
+                    return None;
+                }
+                // All that has happened is told before a piece is read, and nothing between the read and the piece: so no
+                // piece replaces something newer.
+                match self.listener.next_known() {
+                    Some(heard) => heard,
+                    None => return self.next_piece().await,
+                }
+            } else {
+                let usage = async {
+                    match &mut self.usage {
+                        Some(usage) => usage.next().await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    heard = self.listener.next() => heard?,
+                    readings = usage => match encode_usage(&self.wanted, &readings) {
+                        Some(sent) => return Some(sent),
+                        None => continue,
+                    },
                 }
             };
-            let sent = tokio::select! {
-                heard = self.listener.next() => match heard? {
-                    // Reports may be large, and there would be a copy for each page that listens.
-                    Heard::Event(event) if event.kind == Kind::Report => continue,
-                    Heard::Event(event) if self.wanted.includes(&event.view.record.uid) => {
-                        encode(&self.app, &event)
-                    }
-                    Heard::Event(_) => continue,
-                    Heard::Missed => Ok(Sent::default()
-                        .id(id(&self.app, self.listener.position()))
-                        .event("reset")
-                        .data("{}")),
-                },
-                readings = usage => match encode_usage(&self.wanted, &readings) {
-                    Some(sent) => sent,
-                    None => continue,
-                },
-            };
-            return Some(sent);
+            match heard {
+                // Reports may be large, and there would be a copy for each page that listens.
+                Heard::Event(event)
+                    if event.kind != Kind::Report
+                        && self.wanted.includes(&event.view.record.uid) =>
+                {
+                    return Some(self.encode(&event));
+                }
+                Heard::Event(_) => {}
+                Heard::Missed if self.wanted.snapshot => {
+                    self.snapshot = Some(Snapshot::of(&self.wanted));
+                }
+                Heard::Missed => return Some(self.bare("reset")),
+            }
         }
+    }
+
+    /// The next piece of the snapshot, or its end; `None` when it cannot be read: then the client comes back for another.
+    async fn next_piece(&mut self) -> Option<Result<Sent, axum::Error>> {
+        let snapshot = self.snapshot.as_mut()?;
+        let views = match snapshot.read(&self.app).await {
+            Ok(views) => views,
+            Err(error) => {
+                tracing::warn!(%error, "a snapshot for a listener could not be read");
+                return None;
+            }
+        };
+        let first = std::mem::take(&mut snapshot.is_first);
+        if views.is_empty() && !first {
+            self.snapshot = None;
+            return Some(self.bare("snapshot_end"));
+        }
+        let catalog = self.app.manager.catalog();
+        let desktops = views.iter();
+        let desktops = desktops.map(|view| describe(&self.app, &catalog, view));
+        let sent = Sent::default().event("snapshot");
+        Some(sent.json_data(DataBody::Snapshot(SnapshotBody {
+            r#type: "snapshot",
+            first,
+            desktops: desktops.collect(),
+        })))
+    }
+
+    fn encode(&self, event: &Event) -> Result<Sent, axum::Error> {
+        let catalog = self.app.manager.catalog();
+        let mut sent = Sent::default().event(event.kind.word());
+        if self.snapshot.is_none() {
+            sent = sent.id(id(&self.app, event.number));
+        }
+        sent.json_data(DataBody::Event(describe_event(&self.app, &catalog, event)))
+    }
+
+    /// An event of which its name says everything.
+    fn bare(&self, name: &str) -> Result<Sent, axum::Error> {
+        Ok(Sent::default()
+            .id(id(&self.app, self.listener.position()))
+            .event(name)
+            .data("{}"))
     }
 }
 
-fn encode(app: &App, event: &Event) -> Result<Sent, axum::Error> {
-    let catalog = app.manager.catalog();
-    Sent::default()
-        .id(id(app, event.number))
-        .event(event.kind.word())
-        .json_data(DataBody::Event(describe_event(app, &catalog, event)))
+impl Snapshot {
+    fn of(wanted: &Wanted) -> Self {
+        let uids: Vec<_> = wanted.uids.iter().cloned().collect();
+        Self {
+            rest: if uids.is_empty() {
+                Rest::Page(None)
+            } else {
+                Rest::Desktops(uids)
+            },
+            is_first: true,
+        }
+    }
+
+    /// The desktops of the next piece; none at the end.
+    async fn read(&mut self, app: &App) -> Result<Vec<Arc<View>>, DesktopError> {
+        match &mut self.rest {
+            Rest::Page(after) => {
+                let query = PageQuery::newest(PIECE, after.take());
+                let page = app.manager.page(&query).await?;
+                self.rest = match page.next {
+                    Some(next) => Rest::Page(Some(next)),
+                    None => Rest::Desktops(Vec::new()),
+                };
+                Ok(page.views)
+            }
+            Rest::Desktops(uids) => {
+                let mut views = Vec::new();
+                while views.len() < PIECE
+                    && let Some(uid) = uids.pop()
+                {
+                    match app.manager.view(&uid).await {
+                        Ok(view) => views.push(view),
+                        Err(DesktopError::UnknownDesktop(_)) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                views.sort_by_key(|view| Reverse(view.record.created_at));
+                Ok(views)
+            }
+        }
+    }
 }
 
 /// What is posted to webhooks of an event: its `data` here, or what is reported; `None` when that is not remembered any
@@ -307,19 +446,22 @@ fn wanted(query: &[(String, String)]) -> Result<Wanted, ApiError> {
     for (name, value) in query {
         match name.as_str() {
             "uid" => drop(wanted.uids.insert(value.parse()?)),
-            "usage" => {
-                wanted.usage = value.parse().map_err(|_| {
-                    ApiError::new(
-                        StatusCode::UNPROCESSABLE_ENTITY,
-                        "invalid_query",
-                        "usage is true or false",
-                    )
-                })?;
-            }
+            "usage" => wanted.usage = flag(name, value)?,
+            "snapshot" => wanted.snapshot = flag(name, value)?,
             _ => {}
         }
     }
     Ok(wanted)
+}
+
+fn flag(name: &str, value: &str) -> Result<bool, ApiError> {
+    value.parse().map_err(|_| {
+        ApiError::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid_query",
+            format!("{name} is true or false"),
+        )
+    })
 }
 
 fn id(app: &App, number: u64) -> String {

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::App;
-use super::desktops::{DesktopBody, StatusWord, describe};
+use super::desktops::{DesktopBody, describe};
 use super::error::{ApiError, ErrorBody};
 use super::params::Params;
-use crate::desktop::pages::PageQuery;
+use crate::desktop::pages::{PageQuery, Phases};
 use crate::desktop::view::Phase;
 use crate::store::{Cursor, Sort};
 
@@ -39,17 +39,30 @@ pub(super) struct PageParams {
     limit: Option<usize>,
     /// `next` of the page before; with the same `sort`.
     after: Option<String>,
-    /// Only desktops with this status.
+    /// Only desktops with this status; `active` is any but `asleep` and `failed`.
     #[param(inline)]
-    status: Option<StatusWord>,
+    status: Option<StatusFilter>,
     /// Only desktops of this app.
     app: Option<String>,
-    /// Only desktops whose name or app contains this text.
+    /// Only desktops whose name or app contains each word of this text.
     #[param(max_length = 128)]
     q: Option<String>,
     /// Their order: the newest first (`created`), the one that was used last first (`used`), or by name (`uid`).
     #[param(inline)]
     sort: Option<SortWord>,
+}
+
+/// A status, or several.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum StatusFilter {
+    Active,
+    Asleep,
+    Starting,
+    Ready,
+    Stopping,
+    Restarting,
+    Failed,
 }
 
 /// An order of desktops.
@@ -85,7 +98,9 @@ pub(super) enum AllBody<'a> {
 /// Everything there is to know about desktops, also those that sleep.
 ///
 /// Without parameters, all of them are answered as an array, the newest first, as long as there are at most 1,000. With any
-/// parameter, a page is answered; `next` of it is the next page's `after`.
+/// parameter, a page is answered; `next` of it is the next page's `after`. A walk through all pages in the order `created` or
+/// `uid` sees each desktop that exists all the while exactly once. In the order `used`, a desktop that is used meanwhile
+/// moves to the front, where the walk has been.
 #[utoipa::path(get, path = "/api/vm", tag = "desktops",
     params(PageParams),
     responses(
@@ -164,13 +179,14 @@ fn page_query(params: PageParams) -> Result<PageQuery, ApiError> {
         limit,
         app: params.app,
         text,
-        phase: params.status.map(|status| match status {
-            StatusWord::Asleep => Phase::Asleep,
-            StatusWord::Starting => Phase::Starting,
-            StatusWord::Ready => Phase::Ready,
-            StatusWord::Stopping => Phase::Stopping,
-            StatusWord::Restarting => Phase::Restarting,
-            StatusWord::Failed => Phase::Failed,
+        phases: params.status.map(|status| match status {
+            StatusFilter::Active => Phases::Active,
+            StatusFilter::Asleep => Phases::One(Phase::Asleep),
+            StatusFilter::Starting => Phases::One(Phase::Starting),
+            StatusFilter::Ready => Phases::One(Phase::Ready),
+            StatusFilter::Stopping => Phases::One(Phase::Stopping),
+            StatusFilter::Restarting => Phases::One(Phase::Restarting),
+            StatusFilter::Failed => Phases::One(Phase::Failed),
         }),
     })
 }

@@ -27,6 +27,9 @@ const CONNECT_BOUND: Duration = Duration::from_secs(10);
 /// How long a call may take that only reads what the service has in memory.
 const READ_BOUND: Duration = Duration::from_secs(30);
 
+/// How many desktops are read at a time, at most as many as the service gives.
+const PAGE: usize = 1_000;
+
 /// A peer that is gone without a word is noticed this soon, also while a call waits.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -184,7 +187,7 @@ impl Client {
     pub(super) async fn suggest(&self, error: CallError, uid: &Uid) -> Failure {
         match &error {
             CallError::Refused(refusal) if refusal.code == "unknown_desktop" => {
-                let known = self.uids().await.unwrap_or_default();
+                let known = self.recent_uids().await.unwrap_or_default();
                 let meant = did_you_mean(nearest(uid.as_str(), known.iter().map(String::as_str)));
                 Failure::Unknown(format!(
                     "no desktop is called '{uid}'{meant}; 'cosage ls' lists those there are"
@@ -194,10 +197,11 @@ impl Client {
         }
     }
 
-    async fn uids(&self) -> Result<Vec<String>, CallError> {
-        let desktops = self.get(["api", "vm"]).await?;
+    /// The names of the desktops that were used last, one page of them: among these is what is meant.
+    pub(super) async fn recent_uids(&self) -> Result<Vec<String>, CallError> {
+        let query = vec![("sort", "used".to_owned())];
+        let desktops = Pages::new(self, query, None).next().await?;
         Ok(desktops
-            .as_array()
             .into_iter()
             .flatten()
             .filter_map(|desktop| Some(desktop.get("uid")?.as_str()?.to_owned()))
@@ -207,6 +211,74 @@ impl Client {
     /// The service's own address for people.
     pub(super) fn shown_base(&self) -> Url {
         without_credentials(self.base.clone())
+    }
+}
+
+/// Desktops, a page at a time.
+pub(super) struct Pages<'a> {
+    client: &'a Client,
+    query: Vec<(&'static str, String)>,
+    after: Option<String>,
+    /// How many are still wanted; `None` is all.
+    left: Option<usize>,
+    is_over: bool,
+}
+
+/// A page, as the API gives it.
+#[derive(Deserialize)]
+struct Page {
+    desktops: Vec<Value>,
+    next: Option<String>,
+}
+
+impl<'a> Pages<'a> {
+    /// `query` is what `GET /api/vm` takes beside `limit` and `after`; `most` is how many desktops are wanted.
+    pub(super) fn new(
+        client: &'a Client,
+        query: Vec<(&'static str, String)>,
+        most: Option<usize>,
+    ) -> Self {
+        Self {
+            client,
+            query,
+            after: None,
+            left: most,
+            is_over: false,
+        }
+    }
+
+    /// The desktops of the next page; `None` after the last one.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<Value>>, CallError> {
+        if self.is_over || self.left == Some(0) {
+            return Ok(None);
+        }
+        let limit = self.left.map_or(PAGE, |left| left.min(PAGE));
+        let request = self
+            .client
+            .request(Method::GET, ["api", "vm"])
+            .timeout(READ_BOUND)
+            .query(&self.query)
+            .query(&[("limit", limit.to_string())])
+            .query(
+                &self
+                    .after
+                    .iter()
+                    .map(|after| ("after", after))
+                    .collect::<Vec<_>>(),
+            );
+        let value = self.client.json(request).await?;
+        let page = Page::deserialize(&value).map_err(|_| {
+            CallError::Unreachable(format!(
+                "{} does not answer pages of desktops: have the service and this program the same version?",
+                self.client.shown_base()
+            ))
+        })?;
+        self.is_over = page.next.is_none();
+        self.after = page.next;
+        if let Some(left) = &mut self.left {
+            *left = left.saturating_sub(page.desktops.len());
+        }
+        Ok(Some(page.desktops))
     }
 }
 

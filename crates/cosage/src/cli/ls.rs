@@ -1,12 +1,14 @@
-//! `cosage ls`: all desktops.
+//! `cosage ls`: all desktops, or some of them.
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use jiff::Timestamp;
+use serde_json::Value;
 
-use super::client::{Target, read};
+use super::client::{Pages, Target, read};
 use super::desktop::Desktop;
 use super::failure::Failure;
-use super::output::{distance, print, print_json};
+use super::output::{distance, print, print_line};
 use super::table::{Cell, Table};
 
 /// `cosage ls`.
@@ -15,24 +17,91 @@ pub struct Ls {
     /// Print the names only, one a line.
     #[arg(long, short, conflicts_with = "json")]
     quiet: bool,
-    /// Answer as JSON, as the API gives it.
+    /// Print a JSON array of desktops, as the API describes them.
     #[arg(long)]
     json: bool,
+    /// List at most this many desktops.
+    #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+    /// List only desktops with this status; active is any but asleep and failed.
+    #[arg(long, value_parser = ["active", "asleep", "starting", "ready", "stopping", "restarting", "failed"])]
+    status: Option<String>,
+    /// List only desktops of this app.
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    app: Option<String>,
+    /// List only desktops whose name or app contains each word of this text.
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
+    /// List the newest first, the one that was used last first, or by name.
+    #[arg(long, value_parser = ["created", "used", "uid"], default_value = "created")]
+    sort: String,
     #[command(flatten)]
     target: Target,
 }
 
 impl Ls {
     pub(super) async fn run(&self) -> Result<(), Failure> {
-        let value = self.target.client()?.get(["api", "vm"]).await?;
+        let client = self.target.client()?;
+        let most = self
+            .limit
+            .map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        let mut pages = Pages::new(&client, self.query(), most);
+        let mut table = table();
+        let mut array = Array::default();
+        // Each page is printed before the next one is read.
+        while let Some(page) = pages.next().await? {
+            if self.json {
+                array.print(&page)?;
+                continue;
+            }
+            let desktops: Vec<Desktop> = read(&Value::Array(page))?;
+            if self.quiet {
+                print(&names(&desktops))?;
+            } else {
+                add(&mut table, &desktops, Timestamp::now());
+                print(&table.drain())?;
+            }
+        }
         if self.json {
-            return print_json(&value);
+            array.end()?;
         }
-        let desktops: Vec<Desktop> = read(&value)?;
-        if self.quiet {
-            return print(&names(&desktops));
+        Ok(())
+    }
+
+    fn query(&self) -> Vec<(&'static str, String)> {
+        let given = [
+            ("status", &self.status),
+            ("app", &self.app),
+            ("q", &self.search),
+        ];
+        given
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.clone()?)))
+            .chain([("sort", self.sort.clone())])
+            .collect()
+    }
+}
+
+/// A JSON array that is printed in pieces.
+#[derive(Default)]
+struct Array {
+    has_begun: bool,
+}
+
+impl Array {
+    fn print(&mut self, values: &[Value]) -> Result<(), Failure> {
+        let mut text = String::new();
+        for value in values {
+            let begun = std::mem::replace(&mut self.has_begun, true);
+            text.push_str(if begun { ",\n" } else { "[\n" });
+            text.push_str("  ");
+            text.push_str(&format!("{value:#}").replace('\n', "\n  "));
         }
-        print(&list(&desktops, Timestamp::now()))
+        print(&text)
+    }
+
+    fn end(&self) -> Result<(), Failure> {
+        print_line(if self.has_begun { "\n]" } else { "[]" })
     }
 }
 
@@ -43,8 +112,11 @@ fn names(desktops: &[Desktop]) -> String {
         .collect()
 }
 
-fn list(desktops: &[Desktop], now: Timestamp) -> String {
-    let mut table = Table::new(["UID", "APP", "STATUS", "SINCE", "VIEWERS", "ENDS IN"]);
+fn table() -> Table<6> {
+    Table::new(["UID", "APP", "STATUS", "SINCE", "VIEWERS", "ENDS IN"])
+}
+
+fn add(table: &mut Table<6>, desktops: &[Desktop], now: Timestamp) {
     for desktop in desktops {
         let until = desktop.until.map(|until| distance(now, until));
         table.push([
@@ -56,7 +128,6 @@ fn list(desktops: &[Desktop], now: Timestamp) -> String {
             Cell::from(until.as_deref().unwrap_or("-")),
         ]);
     }
-    table.render()
 }
 
 #[cfg(test)]
@@ -75,7 +146,9 @@ mod tests {
         )
         .unwrap();
         let now = "2026-01-01T00:02:00Z".parse().unwrap();
-        let shown = list(&desktops, now);
+        let mut table = table();
+        add(&mut table, &desktops, now);
+        let shown = table.drain();
         let lines: Vec<Vec<&str>> = shown
             .lines()
             .map(|line| {

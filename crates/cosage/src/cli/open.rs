@@ -111,11 +111,8 @@ impl Open {
     }
 
     async fn unknown(&self, client: &Client, catalog: &[App]) -> Failure {
-        let desktops = client.get(["api", "vm"]).await.ok();
-        let desktops: Vec<Desktop> = desktops
-            .and_then(|value| read(&value).ok())
-            .unwrap_or_default();
-        let uids = desktops.iter().map(|desktop| desktop.uid.as_str());
+        let uids = client.recent_uids().await.unwrap_or_default();
+        let uids = uids.iter().map(String::as_str);
         let candidates = match self.name {
             Some(_) => apps::names(catalog).collect::<Vec<_>>(),
             None => apps::names(catalog).chain(uids).collect(),

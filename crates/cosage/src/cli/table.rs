@@ -12,8 +12,10 @@ const NARROWEST: usize = 8;
 
 /// A table with a head.
 pub(super) struct Table<const COLUMNS: usize> {
-    head: [&'static str; COLUMNS],
+    head: Option<[&'static str; COLUMNS]>,
     rows: Vec<[Cell; COLUMNS]>,
+    /// How wide the widest cell of each column is, also of rows that were rendered before.
+    widest: [usize; COLUMNS],
 }
 
 /// A text and how it looks.
@@ -42,12 +44,16 @@ impl Cell {
 impl<const COLUMNS: usize> Table<COLUMNS> {
     pub(super) fn new(head: [&'static str; COLUMNS]) -> Self {
         Self {
-            head,
+            widest: head.map(measure_text_width),
+            head: Some(head),
             rows: Vec::new(),
         }
     }
 
     pub(super) fn push(&mut self, row: [Cell; COLUMNS]) {
+        for (widest, cell) in self.widest.iter_mut().zip(&row) {
+            *widest = (*widest).max(measure_text_width(&cell.text));
+        }
         self.rows.push(row);
     }
 
@@ -58,12 +64,20 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
         self.render_within(width.filter(|_| terminal.is_term()))
     }
 
+    /// The rows that were pushed since the last call, which are dropped; below the head, the first time.
+    pub(super) fn drain(&mut self) -> String {
+        let text = self.render();
+        self.head = None;
+        self.rows.clear();
+        text
+    }
+
     fn render_within(&self, limit: Option<usize>) -> String {
         let widths = self.widths(limit);
         let head = self
             .head
-            .map(|name| Cell::from(name).styled(Style::new().bold()));
-        std::iter::once(&head)
+            .map(|head| head.map(|name| Cell::from(name).styled(Style::new().bold())));
+        head.iter()
             .chain(&self.rows)
             .map(|row| {
                 let mut line = String::new();
@@ -83,12 +97,7 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
     /// What each column takes: the widest ones give what is too much. The first is never cut,
     /// because it has the names that are typed again.
     fn widths(&self, limit: Option<usize>) -> [usize; COLUMNS] {
-        let mut widths = self.head.map(measure_text_width);
-        for row in &self.rows {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(measure_text_width(&cell.text));
-            }
-        }
+        let mut widths = self.widest;
         let Some(limit) = limit else { return widths };
         let room = limit.saturating_sub(GAP.len() * (COLUMNS - 1));
         while widths.iter().sum::<usize>() > room {
@@ -131,6 +140,15 @@ mod tests {
             shown,
             "NAME          WHAT IT IS   N\n0984ae47-6fb  a rather l…  1\n"
         );
+    }
+
+    #[test]
+    fn rows_that_come_later_keep_the_columns_and_have_no_head() {
+        let mut table = table(&[["a-long-name", "a", "1"]]);
+        assert!(table.drain().starts_with("NAME         WHAT IT IS  N\n"));
+        table.push(["b", "", "2"].map(Cell::from));
+        assert_eq!(table.drain(), "b                        2\n");
+        assert_eq!(table.drain(), "");
     }
 
     proptest! {

@@ -299,6 +299,16 @@ impl Listener {
         Some(Heard::Event(Arc::clone(event)))
     }
 
+    /// Whether it has yet to hear that events are lost.
+    pub fn has_missed(&self) -> bool {
+        self.missed
+    }
+
+    /// Whether it is let go: [`Listener::next`] has nothing more to say.
+    pub fn is_let_go(&self) -> bool {
+        self.closing.is_cancelled()
+    }
+
     /// The number of the last event that was heard or passed over.
     pub fn position(&self) -> u64 {
         self.position

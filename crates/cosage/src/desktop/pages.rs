@@ -18,10 +18,19 @@ pub struct PageQuery {
     pub limit: usize,
     /// Only those of this app.
     pub app: Option<String>,
-    /// Only those whose name or app contains this text, in either case of letters.
+    /// Only those whose name or app contains each word of this text, in either case of letters.
     pub text: Option<String>,
-    /// Only those in this phase.
-    pub phase: Option<Phase>,
+    /// Only those in one of these phases.
+    pub phases: Option<Phases>,
+}
+
+/// Phases to ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phases {
+    /// One.
+    One(Phase),
+    /// All in which a run is live.
+    Active,
 }
 
 /// A page of desktops.
@@ -33,17 +42,47 @@ pub struct Page {
     pub next: Option<Cursor>,
 }
 
+impl PageQuery {
+    /// The newest desktops, all kinds of them.
+    pub fn newest(limit: usize, after: Option<Cursor>) -> Self {
+        Self {
+            sort: Sort::Created,
+            after,
+            limit,
+            app: None,
+            text: None,
+            phases: None,
+        }
+    }
+}
+
+impl Phases {
+    fn include(self, phase: Phase) -> bool {
+        match self {
+            Self::One(one) => phase == one,
+            Self::Active => matches!(
+                phase,
+                Phase::Starting | Phase::Ready | Phase::Stopping | Phase::Restarting
+            ),
+        }
+    }
+}
+
 impl Manager {
     /// A page of desktops. Each shows what is known of it right now.
     ///
     /// # Errors
     /// The store's.
     pub async fn page(&self, query: &PageQuery) -> Result<Page, StoreError> {
-        match query.phase {
+        match query.phases {
             None => self.stored_page(query, None).await,
-            Some(Phase::Asleep) => self.stored_page(query, Some(Resting::Asleep)).await,
-            Some(Phase::Failed) => self.stored_page(query, Some(Resting::Failed)).await,
-            Some(phase) => self.active_page(query, phase).await,
+            Some(Phases::One(Phase::Asleep)) => {
+                self.stored_page(query, Some(Resting::Asleep)).await
+            }
+            Some(Phases::One(Phase::Failed)) => {
+                self.stored_page(query, Some(Resting::Failed)).await
+            }
+            Some(phases) => self.active_page(query, phases).await,
         }
     }
 
@@ -85,11 +124,11 @@ impl Manager {
         })
     }
 
-    /// Desktops in a phase in which they have a driver: no more than there are stream keys.
-    async fn active_page(&self, query: &PageQuery, phase: Phase) -> Result<Page, StoreError> {
+    /// Desktops in phases in which they have a driver: no more than there are stream keys.
+    async fn active_page(&self, query: &PageQuery, phases: Phases) -> Result<Page, StoreError> {
         let mut desktops = Vec::new();
         for view in self.registry.views() {
-            if view.phase != phase {
+            if !phases.include(view.phase) {
                 continue;
             }
             let stored = match query.sort {

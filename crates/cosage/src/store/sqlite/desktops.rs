@@ -55,13 +55,14 @@ pub(super) async fn page(pool: &SqlitePool, wanted: &Query) -> Result<Vec<Stored
     }
     if let Some(text) = &wanted.text {
         // Not LIKE, in which some characters mean others. Names of desktops and apps are ASCII.
-        let text = text.to_ascii_lowercase();
-        query
-            .push(" AND (instr(lower(d.uid), ")
-            .push_bind(text.clone())
-            .push(") OR instr(lower(d.app), ")
-            .push_bind(text)
-            .push("))");
+        for word in text.to_ascii_lowercase().split_whitespace() {
+            query
+                .push(" AND (instr(lower(d.uid), ")
+                .push_bind(word.to_owned())
+                .push(") OR instr(lower(d.app), ")
+                .push_bind(word.to_owned())
+                .push("))");
+        }
     }
     if let Some(resting) = wanted.resting {
         query.push(" AND (r.instance IS NULL OR r.ended_at IS NOT NULL)");
