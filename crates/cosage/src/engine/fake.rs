@@ -435,6 +435,10 @@ impl Homes for Fake {
         Ok(HomeAccess::new(link, drop))
     }
 
+    async fn list(&self) -> Result<Vec<Uid>, EngineError> {
+        Ok(self.shared.up()?.homes.keys().cloned().collect())
+    }
+
     async fn delete(&self, uid: &Uid) -> Result<(), EngineError> {
         self.shared.panic_in(Call::DeleteHome);
         self.shared.up()?.homes.remove(uid);
