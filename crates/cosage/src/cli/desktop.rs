@@ -2,8 +2,12 @@
 
 use console::Style;
 use jiff::Timestamp;
+use reqwest::Method;
 use serde::Deserialize;
+use serde_json::Value;
 
+use super::client::{Client, read};
+use super::failure::Failure;
 use super::table::Cell;
 
 /// A desktop, as far as the command line looks at it.
@@ -16,6 +20,8 @@ pub(super) struct Desktop {
     pub(super) status: String,
     pub(super) since: Timestamp,
     pub(super) created_at: Timestamp,
+    pub(super) used_at: Timestamp,
+    pub(super) forgotten_at: Option<Timestamp>,
     pub(super) started_at: Option<Timestamp>,
     #[serde(default)]
     pub(super) viewers: usize,
@@ -33,11 +39,42 @@ pub(super) struct Desktop {
     pub(super) picture: Option<Timestamp>,
 }
 
+/// How many desktops are read at a time, the most there can be.
+const PAGE: usize = 1_000;
+
+#[derive(Deserialize)]
+struct Page {
+    desktops: Vec<Value>,
+    next: Option<String>,
+}
+
 /// Where a start is.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Progress {
     step: String,
     pub(super) percent: Option<u8>,
+}
+
+/// All desktops that a query of `GET /api/vm` selects, page by page.
+pub(super) async fn desktops(
+    client: &Client,
+    query: &[(&str, &str)],
+) -> Result<Vec<Value>, Failure> {
+    let mut all = Vec::new();
+    let mut after = None;
+    loop {
+        let request = client
+            .request(Method::GET, ["api", "vm"])
+            .query(&[("limit", PAGE)])
+            .query(query)
+            .query(&[("after", after)]);
+        let page: Page = read(&client.json(request).await?)?;
+        all.extend(page.desktops);
+        after = page.next;
+        if after.is_none() {
+            return Ok(all);
+        }
+    }
 }
 
 impl Desktop {

@@ -2,10 +2,12 @@
 
 use clap::Args;
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::client::{Target, read};
-use super::desktop::Desktop;
+use super::desktop::{Desktop, desktops};
 use super::failure::Failure;
+use super::homes::{Size, measure};
 use super::output::{distance, print, print_json};
 use super::table::{Cell, Table};
 
@@ -18,21 +20,33 @@ pub struct Ls {
     /// Answer as JSON, as the API gives it.
     #[arg(long)]
     json: bool,
+    /// Also how much disk each home takes, which is measured now.
+    #[arg(long, conflicts_with_all = ["quiet", "json"])]
+    size: bool,
     #[command(flatten)]
     target: Target,
 }
 
 impl Ls {
     pub(super) async fn run(&self) -> Result<(), Failure> {
-        let value = self.target.client()?.get(["api", "vm"]).await?;
+        let client = self.target.client()?;
+        let values = desktops(&client, &[]).await?;
         if self.json {
-            return print_json(&value);
+            return print_json(&values);
         }
-        let desktops: Vec<Desktop> = read(&value)?;
+        let desktops: Vec<Desktop> = read(&Value::Array(values))?;
         if self.quiet {
             return print(&names(&desktops));
         }
-        print(&list(&desktops, Timestamp::now()))
+        let rows: Vec<_> = desktops
+            .iter()
+            .map(|desktop| row(desktop, Timestamp::now()))
+            .collect();
+        if !self.size {
+            return print(&list(rows));
+        }
+        let uids: Vec<String> = desktops.into_iter().map(|desktop| desktop.uid).collect();
+        print(&list_with_sizes(rows, &measure(&client, &uids).await))
     }
 }
 
@@ -43,18 +57,37 @@ fn names(desktops: &[Desktop]) -> String {
         .collect()
 }
 
-fn list(desktops: &[Desktop], now: Timestamp) -> String {
-    let mut table = Table::new(["UID", "APP", "STATUS", "SINCE", "VIEWERS", "ENDS IN"]);
-    for desktop in desktops {
-        let until = desktop.until.map(|until| distance(now, until));
-        table.push([
-            Cell::from(&desktop.uid),
-            Cell::from(&desktop.app),
-            desktop.status_cell(),
-            Cell::from(distance(desktop.since, now)),
-            Cell::from(desktop.viewers.to_string()),
-            Cell::from(until.as_deref().unwrap_or("-")),
-        ]);
+const HEAD: [&str; 6] = ["UID", "APP", "STATUS", "SINCE", "VIEWERS", "ENDS IN"];
+
+fn row(desktop: &Desktop, now: Timestamp) -> [Cell; 6] {
+    let ends = match (desktop.until, desktop.forgotten_at) {
+        (Some(until), _) => distance(now, until),
+        (None, Some(at)) => format!("deleted in {}", distance(now, at)),
+        (None, None) => "-".to_owned(),
+    };
+    [
+        Cell::from(&desktop.uid),
+        Cell::from(&desktop.app),
+        desktop.status_cell(),
+        Cell::from(distance(desktop.since, now)),
+        Cell::from(desktop.viewers.to_string()),
+        Cell::from(ends),
+    ]
+}
+
+fn list(rows: Vec<[Cell; 6]>) -> String {
+    let mut table = Table::new(HEAD);
+    for row in rows {
+        table.push(row);
+    }
+    table.render()
+}
+
+fn list_with_sizes(rows: Vec<[Cell; 6]>, sizes: &[Size]) -> String {
+    let [uid, app, status, since, viewers, ends] = HEAD;
+    let mut table = Table::new([uid, app, status, since, viewers, ends, "SIZE"]);
+    for ([uid, app, status, since, viewers, ends], size) in rows.into_iter().zip(sizes) {
+        table.push([uid, app, status, since, viewers, ends, size.cell()]);
     }
     table.render()
 }
@@ -67,15 +100,18 @@ mod tests {
     fn a_row_says_where_a_desktop_is_and_when_it_ends() {
         let desktops: Vec<Desktop> = serde_json::from_str(
             r#"[{"uid": "wall", "app": "tiny", "status": "ready", "since": "2026-01-01T00:00:00Z",
-                 "created_at": "2026-01-01T00:00:00Z", "viewers": 2, "until": "2026-01-01T00:12:00Z",
+                 "created_at": "2026-01-01T00:00:00Z", "used_at": "2026-01-01T00:00:00Z", "viewers": 2, "until": "2026-01-01T00:12:00Z",
                  "because": "x"},
                 {"uid": "b", "app": "gone\u001b[2J", "status": "starting", "since": "2026-01-01T00:01:50Z",
-                 "created_at": "2026-01-01T00:00:00Z", "viewers": 0, "because": "x",
-                 "progress": {"step": "pulling", "percent": 43}, "more": "than is known"}]"#,
+                 "created_at": "2026-01-01T00:00:00Z", "used_at": "2026-01-01T00:00:00Z", "viewers": 0, "because": "x",
+                 "progress": {"step": "pulling", "percent": 43}, "more": "than is known"},
+                {"uid": "c", "app": "tiny", "status": "asleep", "since": "2026-01-01T00:01:50Z",
+                 "created_at": "2026-01-01T00:00:00Z", "used_at": "2026-01-01T00:00:00Z",
+                 "because": "x", "forgotten_at": "2026-01-06T00:02:00Z"}]"#,
         )
         .unwrap();
         let now = "2026-01-01T00:02:00Z".parse().unwrap();
-        let shown = list(&desktops, now);
+        let shown = list(desktops.iter().map(|desktop| row(desktop, now)).collect());
         let lines: Vec<Vec<&str>> = shown
             .lines()
             .map(|line| {
@@ -101,6 +137,19 @@ mod tests {
                 "-"
             ]
         );
-        assert_eq!(names(&desktops), "wall\nb\n");
+        assert_eq!(
+            lines[3],
+            ["c", "tiny", "asleep", "10 s", "0", "deleted in 5 d"]
+        );
+        assert_eq!(names(&desktops), "wall\nb\nc\n");
+        let size = Size {
+            disk_use: Some(3 << 20),
+            problem: None,
+        };
+        let sized = list_with_sizes(vec![row(&desktops[2], now)], &[size]);
+        assert!(
+            sized.contains("SIZE") && sized.contains("3.00 MiB"),
+            "{sized}"
+        );
     }
 }
