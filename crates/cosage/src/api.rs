@@ -10,6 +10,7 @@ mod error;
 mod events;
 mod files;
 mod health;
+mod homes;
 mod host;
 mod logs;
 mod origin;
@@ -122,6 +123,8 @@ pub fn router(app: App, which: Routes) -> Router {
         .routes(routes!(logs::read))
         .routes(routes!(screenshot::screenshot))
         .routes(routes!(files::read, files::write, files::remove))
+        .routes(routes!(homes::list))
+        .routes(routes!(homes::measure, homes::delete))
         .routes(routes!(shares::create, shares::list))
         .routes(routes!(shares::change, shares::revoke))
         .routes(routes!(viewers::list, viewers::change_all))

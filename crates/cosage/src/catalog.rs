@@ -51,9 +51,15 @@ pub struct App {
     pub environment: BTreeMap<String, Variable>,
     /// When it is given up or stopped.
     pub timers: Timers,
+    /// How long a desktop may be unused until it is deleted with its home; `None` is for ever.
+    pub forget_after: Option<Duration>,
     /// The largest screen its viewers may ask for, in pixels, where the catalogue says.
     pub max_size: Option<(u16, u16)>,
 }
+
+/// The shortest time that a desktop may be unused until it is deleted: nothing is deleted without an announcement, which
+/// stands for an hour or more.
+pub const FORGET_AFTER_MIN: Duration = Duration::from_secs(60 * 60);
 
 /// Bytes of a container's memory that a pixel of its screen is reckoned at. Xtigervnc was measured at 8 to 10.5 bytes a
 /// pixel; the application draws into buffers of its own, and half of the memory is left for everything else.

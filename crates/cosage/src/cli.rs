@@ -16,12 +16,14 @@ mod failure;
 mod file;
 mod flags;
 mod foreign;
+mod homes;
 mod images;
 mod logs;
 mod ls;
 mod open;
 mod output;
 mod progress;
+mod prune;
 mod screenshot;
 mod serve;
 mod settings;
@@ -44,6 +46,7 @@ pub use images::Images;
 pub use logs::Logs;
 pub use ls::Ls;
 pub use open::Open;
+pub use prune::Prune;
 pub use screenshot::Screenshot;
 pub use serve::Serve;
 pub use show::Show;
@@ -104,6 +107,16 @@ pub enum Command {
     ///
     /// Asks first on a terminal, and elsewhere wants --yes. Prints the name of each that is gone.
     Rm(Rm),
+    /// List what takes disk and is not used any more; delete it with --yes.
+    ///
+    /// These are desktops that were not used for the time of --unused, with their homes, and homes that belong to no desktop.
+    /// A desktop that is used meanwhile is not deleted.
+    #[command(after_help = "\
+Examples:
+  cosage prune                              homes that belong to no desktop
+  cosage prune --unused 90d                 also desktops that were not used for 90 days
+  cosage prune --unused 90d --app firefox --yes")]
+    Prune(Prune),
     /// Print what a desktop wrote last, or follow what it writes.
     Logs(Logs),
     /// Save what a desktop shows, or showed last, as a picture. Prints the file's name.
@@ -153,6 +166,7 @@ impl Cli {
             Command::Show(show) => within_runtime(show.run()),
             Command::Stop(stop) => within_runtime(stop.run()),
             Command::Rm(rm) => within_runtime(rm.run()),
+            Command::Prune(prune) => within_runtime(prune.run()),
             Command::Logs(logs) => within_runtime(logs.run()),
             Command::Screenshot(screenshot) => within_runtime(screenshot.run()),
             Command::Cp(cp) => within_runtime(cp.run()),

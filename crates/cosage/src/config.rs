@@ -53,6 +53,8 @@ pub struct Config {
     pub first_viewer: FirstViewer,
     /// How long a desktop lives at most; `None` is for ever.
     pub max_age: Option<Duration>,
+    /// How long a desktop may be unused until it is deleted; `None` is for ever.
+    pub forget_after: Option<Duration>,
     /// How long a desktop may take until it answers.
     pub start_timeout: Duration,
     /// How long a desktop may take to end by itself.
@@ -123,6 +125,7 @@ impl Config {
             max_age: self.max_age,
             start: self.start_timeout,
             stop_grace: self.stop_grace,
+            forget_after: self.forget_after,
         }
     }
 

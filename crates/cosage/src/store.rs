@@ -137,11 +137,13 @@ pub trait Store: Send + Sync + 'static {
     /// Deletes a desktop, with its runs, shares and takeover. One that is not there is a success.
     async fn delete(&self, uid: &Uid) -> Result<(), StoreError>;
 
-    /// Desktops of an app that were used last before a time and of which no run is live; those that were used earliest first.
+    /// Desktops of an app that were used last before a time and of which no run is live; those that were used earliest first,
+    /// and equal ones by name. `after` is where a page begins: a place of [`Sort::Used`].
     async fn unused(
         &self,
         app: &str,
         before: Timestamp,
+        after: Option<&Cursor>,
         limit: usize,
     ) -> Result<Vec<StoredDesktop>, StoreError>;
 

@@ -807,3 +807,52 @@ async fn a_copy_that_cannot_be_is_said() {
     let home = stage.directory.path().join("home");
     assert!(files_in(&home).is_empty(), "no half file there");
 }
+
+#[tokio::test]
+async fn what_is_not_used_is_listed_and_deleted_only_on_request() {
+    let stage = Stage::new().await;
+    for name in ["a", "b", "runs"] {
+        stage.run(&["open", "homely", "--name", name]).assert(0);
+    }
+    stage.run(&["stop", "a", "b"]).assert(0);
+    let sized = stage.run(&["ls", "--size"]).assert(0).out;
+    assert!(sized.lines().next().unwrap().ends_with("SIZE"), "{sized}");
+    let shown = stage.run(&["show", "a"]).assert(0).out;
+    assert!(shown.contains("Disk use"), "{shown}");
+
+    assert_eq!(stage.run(&["prune"]).assert(0).out, "nothing to delete\n");
+    let none = stage.run(&["prune", "--unused", "1h"]).assert(0).out;
+    assert_eq!(none, "nothing to delete\n");
+    assert!(
+        stage
+            .run(&["prune", "--unused", "x"])
+            .assert(2)
+            .err
+            .contains("span of time")
+    );
+    stage.run(&["prune", "--app", "homely"]).assert(2);
+
+    let list = ["prune", "--unused", "0s", "--app", "homely"];
+    let listed = stage.run(&list).assert(0).out;
+    assert!(
+        listed.contains("to delete: 2 desktops and 0 homes"),
+        "{listed}"
+    );
+    assert!(!listed.contains("runs"), "{listed}");
+    let json = stage
+        .run(&["prune", "--unused", "0s", "--json"])
+        .assert(0)
+        .json();
+    assert_eq!(json[0]["uid"], "a", "{json}");
+    assert!(json[0]["disk_use"].is_u64(), "{json}");
+    let deleted = stage
+        .run(&["prune", "--unused", "0s", "--yes"])
+        .assert(0)
+        .out;
+    assert!(deleted.starts_with("deleted desktop a ("), "{deleted}");
+    assert!(
+        deleted.contains("\ndeleted: 2 desktops and 0 homes"),
+        "{deleted}"
+    );
+    assert_eq!(stage.run(&["ls", "-q"]).assert(0).out, "runs\n");
+}

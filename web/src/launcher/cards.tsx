@@ -3,6 +3,7 @@ import type { App, Desktop } from "../shared/api.ts";
 import { pictureAddress } from "../shared/api.ts";
 import { viewAddress } from "../shared/base.ts";
 import { now } from "../shared/clock.ts";
+import { expiresSoon, expiry } from "../shared/expiry.ts";
 import { relativeTime } from "../shared/format.ts";
 import { language, t } from "../shared/i18n.ts";
 import { Icon } from "../shared/icons.tsx";
@@ -74,6 +75,7 @@ export function DesktopCard(props: {
         </span>
       </div>
       {isStarting(desktop) && <ProgressBar progress={desktop.progress} />}
+      {expiresSoon(desktop, now.value) && <p class="hint expires">{expiry(desktop)}</p>}
       {desktop.status === "failed" && desktop.failure && <p class="failure reason">{desktop.failure}</p>}
     </li>
   );

@@ -100,6 +100,11 @@ export const common = {
     de: { one: "Ein Zuschauer hält ihn am Leben.", other: "{n} Zuschauer halten ihn am Leben." },
     ja: { other: "{n} 人が閲覧しているため動いています。" },
   },
+  expires: {
+    en: "Will be deleted on {date} unless it is used.",
+    de: "Wird am {date} gelöscht, wenn er nicht benutzt wird.",
+    ja: "使用しない場合、{date} に削除されます。",
+  },
   "because.viewed.until": {
     en: {
       one: "One viewer keeps it alive, until it reaches its maximum age.",

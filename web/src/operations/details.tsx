@@ -2,13 +2,14 @@
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 
-import { ApiError, logs as readLogs, pictureAddress } from "../shared/api.ts";
+import { ApiError, logs as readLogs, measureHome, pictureAddress } from "../shared/api.ts";
 import type { Desktop } from "../shared/api.ts";
 import { viewAddress } from "../shared/base.ts";
 import { because } from "../shared/because.ts";
 import { now } from "../shared/clock.ts";
 import { Dialog } from "../shared/dialog.tsx";
-import { relativeTime } from "../shared/format.ts";
+import { expiry } from "../shared/expiry.ts";
+import { bytes, relativeTime } from "../shared/format.ts";
 import { language, t } from "../shared/i18n.ts";
 import { Icon } from "../shared/icons.tsx";
 import { Logs } from "../shared/logs.tsx";
@@ -62,6 +63,7 @@ export function Details(props: { desktop: Desktop; onStop: () => void; onDelete:
         <StatusBadge status={desktop.status} /> {because(desktop)}
       </p>
       {isStarting(desktop) && <ProgressBar progress={desktop.progress} />}
+      {desktop.forgotten_at && <p class="hint expires">{expiry(desktop)}</p>}
       {desktop.failure && <p class="problem reason">{desktop.failure}</p>}
       <dl>
         <dt>{t("details.uid")}</dt>
@@ -72,6 +74,8 @@ export function Details(props: { desktop: Desktop; onStop: () => void; onDelete:
         <dd>{desktop.viewers}</dd>
         <dt>{t("details.created")}</dt>
         <dd>{moment(desktop.created_at)}</dd>
+        <dt>{t("details.used")}</dt>
+        <dd>{moment(desktop.used_at)}</dd>
         {desktop.started_at && (
           <>
             <dt>{t("details.started")}</dt>
@@ -84,6 +88,14 @@ export function Details(props: { desktop: Desktop; onStop: () => void; onDelete:
         <dd>{desktop.streams.join(", ")}</dd>
         <dt>{t("details.home")}</dt>
         <dd>{t(desktop.home ? "details.home.yes" : "details.home.no")}</dd>
+        {desktop.home && (
+          <>
+            <dt>{t("details.disk")}</dt>
+            <dd>
+              <DiskUse key={desktop.uid} uid={desktop.uid} />
+            </dd>
+          </>
+        )}
       </dl>
       <section class="log">
         <div class="log-head">
@@ -104,5 +116,31 @@ export function Details(props: { desktop: Desktop; onStop: () => void; onDelete:
         )}
       </section>
     </Dialog>
+  );
+}
+
+/** How much disk the home takes, measured on request: the service looks at all its files for that. */
+function DiskUse({ uid }: { uid: string }) {
+  const shown = useSignal("");
+  const busy = useSignal(false);
+  const measure = async () => {
+    busy.value = true;
+    shown.value = t("details.disk.measuring");
+    try {
+      shown.value = bytes(await measureHome(uid), language.value);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      shown.value = error.code === "no_home" ? t("details.disk.none") : error.message;
+    } finally {
+      busy.value = false;
+    }
+  };
+  return (
+    <>
+      <span role="status">{shown.value}</span>{" "}
+      <button type="button" class="button quiet" disabled={busy.value} onClick={() => void measure()}>
+        {t("details.disk.measure")}
+      </button>
+    </>
   );
 }

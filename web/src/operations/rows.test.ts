@@ -10,7 +10,7 @@ const desktop = (uid: string, status: Status, more: Partial<Desktop> = {}): Desk
   title: "Tiny",
   status,
   since: "2026-01-01T00:00:00Z",
-  created_at: "2026-01-01T00:00:00Z",
+  created_at: "2026-01-01T00:00:00Z", used_at: "2026-01-01T00:00:00Z",
   viewers: 0,
   streams: ["vnc"],
   home: false,

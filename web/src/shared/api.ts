@@ -20,6 +20,10 @@ export interface Desktop {
   status: Status;
   since: string;
   created_at: string;
+  /** When it was last started, stopped or viewed, or its files were read or written. */
+  used_at: string;
+  /** When it is deleted unless it is used before; absent while it runs, and where it is kept for ever. */
+  forgotten_at?: string;
   started_at?: string;
   viewers: number;
   /** How many of them came by a share link, and keep nothing alive. */
@@ -214,6 +218,10 @@ export async function ensure(
 export async function stop(uid: string, { forget = false } = {}): Promise<void> {
   await call("DELETE", of(uid) + (forget ? "?forget=true" : ""));
 }
+
+/** How much disk a home takes, in bytes. */
+export const measureHome = async (uid: string): Promise<number> =>
+  (await read<{ disk_use: number }>(`api/homes/${encodeURIComponent(uid)}`)).disk_use;
 
 /** The last lines a desktop wrote. */
 export const logs = async (uid: string, lines = 200): Promise<string> =>

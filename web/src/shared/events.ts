@@ -13,7 +13,8 @@ export type EventType =
   | "gone"
   | "failed"
   | "takeover"
-  | "picture";
+  | "picture"
+  | "expiring";
 
 const types: EventType[] = [
   "created",
@@ -27,6 +28,7 @@ const types: EventType[] = [
   "failed",
   "takeover",
   "picture",
+  "expiring",
 ];
 
 export interface DesktopEvent {

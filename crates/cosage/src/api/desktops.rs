@@ -181,6 +181,14 @@ pub(super) struct DesktopBody<'a> {
     /// When it was first asked for.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+    /// When it was last started, stopped or viewed, or its files were read or written.
+    #[schema(value_type = String, format = DateTime)]
+    used_at: Timestamp,
+    /// When it is deleted with its home unless it is used before; absent while it runs, and where its app is kept for ever
+    /// (`forget_after` in the catalog).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    forgotten_at: Option<Timestamp>,
     /// When what runs of it was started; absent while nothing runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -229,6 +237,9 @@ pub(super) struct StopQuery {
     /// Whether also its record and its home are deleted, for good.
     #[serde(default)]
     forget: bool,
+    /// With `forget`: only a desktop of which nothing runs, and whose `used_at` is still this time. Others stay as they are.
+    #[param(value_type = Option<String>)]
+    unused_since: Option<Timestamp>,
 }
 
 /// Make sure that a desktop runs.
@@ -338,6 +349,8 @@ pub(super) async fn show(
     responses(
         (status = 204, description = "Nothing of it runs"),
         (status = 404, description = "No such desktop", body = ErrorBody),
+        (status = 409, description = "It was used since `unused_since`, or runs", body = ErrorBody),
+        (status = 422, description = "Not a uid, or `unused_since` without `forget`", body = ErrorBody),
         (status = 503, description = "The engine does not answer; the stop is tried again", body = ErrorBody),
     ))]
 pub(super) async fn stop(
@@ -345,12 +358,19 @@ pub(super) async fn stop(
     UidPath(uid): UidPath,
     Params(query): Params<StopQuery>,
 ) -> Result<StatusCode, ApiError> {
-    let mode = if query.forget {
-        StopMode::Forget
-    } else {
-        StopMode::Keep
-    };
-    app.manager.stop(&uid, mode).await?;
+    let manager = &app.manager;
+    match (query.forget, query.unused_since) {
+        (false, None) => manager.stop(&uid, StopMode::Keep).await?,
+        (true, None) => manager.stop(&uid, StopMode::Forget).await?,
+        (true, Some(used_at)) => manager.forget_unused(&uid, used_at).await?,
+        (false, Some(_)) => {
+            return Err(ApiError::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid_query",
+                "unused_since needs forget=true",
+            ));
+        }
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -378,6 +398,9 @@ pub(super) fn describe<'a>(app: &App, catalog: &'a Catalog, view: &'a View) -> D
         status,
         since: view.since,
         created_at: view.record.created_at,
+        used_at: view.unused.since,
+        forgotten_at: entry
+            .and_then(|entry| view.deleted_at(entry.forget_after?, Timestamp::now())),
         started_at: view.instance.as_ref().map(|instance| instance.started_at),
         progress: view.progress.map(progress),
         viewers: view.viewers,

@@ -132,6 +132,13 @@ impl From<DesktopError> for ApiError {
             }
             DesktopError::NotRunning(_) => Self::new(StatusCode::CONFLICT, "not_running", details),
             DesktopError::Files(error) => error.into(),
+            DesktopError::InUse(_) => Self::new(StatusCode::CONFLICT, "in_use", details),
+            DesktopError::MeasurementTimeout(_) => {
+                Self::new(StatusCode::GATEWAY_TIMEOUT, "measurement_timeout", details)
+            }
+            DesktopError::HomeClaimed(_) => {
+                Self::new(StatusCode::CONFLICT, "home_claimed", details)
+            }
             DesktopError::Failed(reason) => failure(&reason),
         }
     }

@@ -56,8 +56,8 @@ pub(super) struct HelloBody<'a> {
 pub(super) struct EventBody<'a> {
     /// What happened; also the event's name: `created`, `progress` (of its start), `ready`,
     /// `viewer_joined`, `viewer_left`, `idle` (nobody looks, and the clock runs), `stopping`, `gone`
-    /// (nothing of it runs any more), `failed`, `takeover` (control was taken from all viewers, or given back) or `picture` (a
-    /// new last picture is kept).
+    /// (nothing of it runs any more), `failed`, `takeover` (control was taken from all viewers, or given back), `picture` (a
+    /// new last picture is kept) or `expiring` (it was not used for long, and is deleted at `desktop.forgotten_at` unless it is).
     #[schema(example = "ready")]
     r#type: &'static str,
     /// The desktop's name.

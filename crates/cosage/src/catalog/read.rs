@@ -31,6 +31,8 @@ pub struct CatalogDefaults {
     pub start: Duration,
     /// From the polite request to end until it is killed.
     pub stop_grace: Duration,
+    /// How long a desktop may be unused until it is deleted; `None` is for ever.
+    pub forget_after: Option<Duration>,
 }
 
 impl CatalogDefaults {
@@ -54,6 +56,7 @@ impl Default for CatalogDefaults {
             max_age: None,
             start: Duration::from_secs(60),
             stop_grace: Duration::from_secs(10),
+            forget_after: None,
         }
     }
 }

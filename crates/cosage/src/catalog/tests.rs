@@ -386,6 +386,31 @@ fn timers_come_from_the_app_else_from_the_service() {
 }
 
 #[test]
+fn desktops_are_kept_for_ever_unless_app_or_service_say_otherwise() {
+    let hours = |number: u64| Some(Duration::from_secs(number * 3600));
+    let read = |lines: &str, defaults: &CatalogDefaults| {
+        Catalog::parse(&one_with(lines), "c", defaults)
+            .map(|catalog| catalog.apps["one"].forget_after)
+            .map_err(|errors| errors.to_string())
+    };
+    let plain = CatalogDefaults::default();
+    assert_eq!(read("", &plain), Ok(None));
+    assert_eq!(read("forget_after = \"90d\"", &plain), Ok(hours(90 * 24)));
+    let monthly = CatalogDefaults {
+        forget_after: hours(30 * 24),
+        ..plain
+    };
+    assert_eq!(read("", &monthly), Ok(hours(30 * 24)));
+    assert_eq!(read("forget_after = \"never\"", &monthly), Ok(None));
+    assert_eq!(read("forget_after = \"1h\"", &plain), Ok(hours(1)));
+    let error = read("forget_after = \"59m\"", &plain).unwrap_err();
+    assert!(
+        error.contains("app.one.forget_after must be \"1h\" or more, or \"never\""),
+        "{error}"
+    );
+}
+
+#[test]
 fn streams_have_the_presence_and_path_their_name_suggests() {
     let catalog = parse(OLD_IMAGE).expect("a catalogue");
     let streams = &catalog.apps["old"].streams;

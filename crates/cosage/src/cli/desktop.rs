@@ -16,6 +16,8 @@ pub(super) struct Desktop {
     pub(super) status: String,
     pub(super) since: Timestamp,
     pub(super) created_at: Timestamp,
+    pub(super) used_at: Timestamp,
+    pub(super) forgotten_at: Option<Timestamp>,
     pub(super) started_at: Option<Timestamp>,
     #[serde(default)]
     pub(super) viewers: usize,

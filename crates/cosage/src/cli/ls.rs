@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::client::{Pages, Target, read};
 use super::desktop::Desktop;
 use super::failure::Failure;
+use super::homes::{Size, measure};
 use super::output::{distance, print, print_line};
 use super::table::{Cell, Table};
 
@@ -35,6 +36,9 @@ pub struct Ls {
     /// List the newest first, the one that was used last first, or by name.
     #[arg(long, value_parser = ["created", "used", "uid"], default_value = "created")]
     sort: String,
+    /// Also how much disk each home takes, which is measured now.
+    #[arg(long, conflicts_with_all = ["quiet", "json"])]
+    size: bool,
     #[command(flatten)]
     target: Target,
 }
@@ -46,7 +50,8 @@ impl Ls {
             .limit
             .map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
         let mut pages = Pages::new(&client, self.query(), most);
-        let mut table = table();
+        let mut table = Table::new(HEAD);
+        let mut sized = sized_table();
         let mut array = Array::default();
         // Each page is printed before the next one is read.
         while let Some(page) = pages.next().await? {
@@ -55,10 +60,18 @@ impl Ls {
                 continue;
             }
             let desktops: Vec<Desktop> = read(&Value::Array(page))?;
+            let rows = desktops
+                .iter()
+                .map(|desktop| row(desktop, Timestamp::now()));
             if self.quiet {
                 print(&names(&desktops))?;
+            } else if self.size {
+                let uids: Vec<String> =
+                    desktops.iter().map(|desktop| desktop.uid.clone()).collect();
+                add_sized(&mut sized, rows, &measure(&client, &uids).await);
+                print(&sized.drain())?;
             } else {
-                add(&mut table, &desktops, Timestamp::now());
+                rows.for_each(|row| table.push(row));
                 print(&table.drain())?;
             }
         }
@@ -112,21 +125,32 @@ fn names(desktops: &[Desktop]) -> String {
         .collect()
 }
 
-fn table() -> Table<6> {
-    Table::new(["UID", "APP", "STATUS", "SINCE", "VIEWERS", "ENDS IN"])
+const HEAD: [&str; 6] = ["UID", "APP", "STATUS", "SINCE", "VIEWERS", "ENDS IN"];
+
+fn row(desktop: &Desktop, now: Timestamp) -> [Cell; 6] {
+    let ends = match (desktop.until, desktop.forgotten_at) {
+        (Some(until), _) => distance(now, until),
+        (None, Some(at)) => format!("deleted in {}", distance(now, at)),
+        (None, None) => "-".to_owned(),
+    };
+    [
+        Cell::from(&desktop.uid),
+        Cell::from(&desktop.app),
+        desktop.status_cell(),
+        Cell::from(distance(desktop.since, now)),
+        Cell::from(desktop.viewers.to_string()),
+        Cell::from(ends),
+    ]
 }
 
-fn add(table: &mut Table<6>, desktops: &[Desktop], now: Timestamp) {
-    for desktop in desktops {
-        let until = desktop.until.map(|until| distance(now, until));
-        table.push([
-            Cell::from(&desktop.uid),
-            Cell::from(&desktop.app),
-            desktop.status_cell(),
-            Cell::from(distance(desktop.since, now)),
-            Cell::from(desktop.viewers.to_string()),
-            Cell::from(until.as_deref().unwrap_or("-")),
-        ]);
+fn sized_table() -> Table<7> {
+    let [uid, app, status, since, viewers, ends] = HEAD;
+    Table::new([uid, app, status, since, viewers, ends, "SIZE"])
+}
+
+fn add_sized(table: &mut Table<7>, rows: impl Iterator<Item = [Cell; 6]>, sizes: &[Size]) {
+    for ([uid, app, status, since, viewers, ends], size) in rows.zip(sizes) {
+        table.push([uid, app, status, since, viewers, ends, size.cell()]);
     }
 }
 
@@ -138,16 +162,21 @@ mod tests {
     fn a_row_says_where_a_desktop_is_and_when_it_ends() {
         let desktops: Vec<Desktop> = serde_json::from_str(
             r#"[{"uid": "wall", "app": "tiny", "status": "ready", "since": "2026-01-01T00:00:00Z",
-                 "created_at": "2026-01-01T00:00:00Z", "viewers": 2, "until": "2026-01-01T00:12:00Z",
+                 "created_at": "2026-01-01T00:00:00Z", "used_at": "2026-01-01T00:00:00Z", "viewers": 2, "until": "2026-01-01T00:12:00Z",
                  "because": "x"},
                 {"uid": "b", "app": "gone\u001b[2J", "status": "starting", "since": "2026-01-01T00:01:50Z",
-                 "created_at": "2026-01-01T00:00:00Z", "viewers": 0, "because": "x",
-                 "progress": {"step": "pulling", "percent": 43}, "more": "than is known"}]"#,
+                 "created_at": "2026-01-01T00:00:00Z", "used_at": "2026-01-01T00:00:00Z", "viewers": 0, "because": "x",
+                 "progress": {"step": "pulling", "percent": 43}, "more": "than is known"},
+                {"uid": "c", "app": "tiny", "status": "asleep", "since": "2026-01-01T00:01:50Z",
+                 "created_at": "2026-01-01T00:00:00Z", "used_at": "2026-01-01T00:00:00Z",
+                 "because": "x", "forgotten_at": "2026-01-06T00:02:00Z"}]"#,
         )
         .unwrap();
         let now = "2026-01-01T00:02:00Z".parse().unwrap();
-        let mut table = table();
-        add(&mut table, &desktops, now);
+        let mut table = Table::new(HEAD);
+        for desktop in &desktops {
+            table.push(row(desktop, now));
+        }
         let shown = table.drain();
         let lines: Vec<Vec<&str>> = shown
             .lines()
@@ -174,6 +203,21 @@ mod tests {
                 "-"
             ]
         );
-        assert_eq!(names(&desktops), "wall\nb\n");
+        assert_eq!(
+            lines[3],
+            ["c", "tiny", "asleep", "10 s", "0", "deleted in 5 d"]
+        );
+        assert_eq!(names(&desktops), "wall\nb\nc\n");
+        let size = Size {
+            disk_use: Some(3 << 20),
+            problem: None,
+        };
+        let mut table = sized_table();
+        add_sized(&mut table, [row(&desktops[2], now)].into_iter(), &[size]);
+        let sized = table.drain();
+        assert!(
+            sized.contains("SIZE") && sized.contains("3.00 MiB"),
+            "{sized}"
+        );
     }
 }

@@ -7,7 +7,8 @@ use super::client::{Client, Target, read};
 use super::desktop::Desktop;
 use super::failure::Failure;
 use super::foreign::{indented, plain};
-use super::output::{distance, print, print_json};
+use super::homes::{Size, measure};
+use super::output::{bytes, distance, print, print_json};
 use crate::desktop::Uid;
 
 /// `cosage show`.
@@ -32,7 +33,15 @@ impl Show {
         if self.json {
             return print_json(&value);
         }
-        print(&describe(&read(&value)?, &client, Timestamp::now()))
+        let desktop: Desktop = read(&value)?;
+        let size = match desktop.home {
+            true => measure(&client, std::slice::from_ref(&desktop.uid))
+                .await
+                .pop(),
+            false => None,
+        };
+        let size = size.unwrap_or_default();
+        print(&describe(&desktop, &size, &client, Timestamp::now()))
     }
 }
 
@@ -46,7 +55,7 @@ pub(super) fn facts(facts: &[(&str, String)]) -> String {
         .collect()
 }
 
-fn describe(desktop: &Desktop, client: &Client, now: Timestamp) -> String {
+fn describe(desktop: &Desktop, size: &Size, client: &Client, now: Timestamp) -> String {
     let moment = |at: Timestamp| {
         let relation = if at > now { "from now" } else { "ago" };
         format!("{} {relation} ({at:.0})", distance(at, now))
@@ -59,6 +68,11 @@ fn describe(desktop: &Desktop, client: &Client, now: Timestamp) -> String {
     let status = match &desktop.progress {
         Some(progress) => format!("{}: {}", desktop.status, progress.words()),
         None => desktop.status.clone(),
+    };
+    let home = match (desktop.home, desktop.forgotten_at) {
+        (false, _) => String::new(),
+        (true, None) => "kept until 'cosage rm'".to_owned(),
+        (true, Some(at)) => format!("deleted {} unless the desktop is used", moment(at)),
     };
     let mut text = facts(&[
         ("Desktop", desktop.uid.clone()),
@@ -73,15 +87,9 @@ fn describe(desktop: &Desktop, client: &Client, now: Timestamp) -> String {
         ("Failure", desktop.failure.clone().unwrap_or_default()),
         ("Streams", desktop.streams.join(", ")),
         ("Stream URL", desktop.url.clone().unwrap_or_default()),
-        (
-            "Home",
-            if desktop.home {
-                "kept until 'cosage rm'"
-            } else {
-                ""
-            }
-            .to_owned(),
-        ),
+        ("Last used", moment(desktop.used_at)),
+        ("Home", home),
+        ("Disk use", size.disk_use.map(bytes).unwrap_or_default()),
         ("Last picture", optional(desktop.picture)),
         (
             "Viewer",

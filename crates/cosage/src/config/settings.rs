@@ -4,8 +4,8 @@
 
 use super::values::{
     address, address_or_off, addresses, boolean, bound, bytes, count, count_or_none, docker_host,
-    docker_name, duration, hosts, kinds, log_filter, networks, origins, path, port, secret, server,
-    signer, timer, url_template, word,
+    docker_name, duration, forget_after, hosts, kinds, log_filter, networks, origins, path, port,
+    secret, server, signer, timer, url_template, word,
 };
 use super::{Config, EngineKind, LogFormat, Profile, Reach};
 use crate::catalog::{FirstViewer, Undeclared};
@@ -82,7 +82,7 @@ const fn setting(
 use DefaultValue::{Text, Words};
 
 /// All settings, in the order of the reference. The profile is the first, because others follow from it.
-pub static SETTINGS: [Setting; 40] = [
+pub static SETTINGS: [Setting; 41] = [
     setting(
         "COSAGE_PROFILE",
         "none|sage3",
@@ -190,6 +190,16 @@ pub static SETTINGS: [Setting; 40] = [
         "How long a desktop lives at most, whoever is looking.",
         |config, text| {
             config.max_age = timer(text)?;
+            Ok(())
+        },
+    ),
+    setting(
+        "COSAGE_FORGET_AFTER",
+        "DURATION",
+        Text("never"),
+        "How long a desktop may be unused until it is deleted with its home, at least 1h.",
+        |config, text| {
+            config.forget_after = forget_after(text)?;
             Ok(())
         },
     ),
@@ -504,7 +514,7 @@ pub static SETTINGS: [Setting; 40] = [
         "COSAGE_WEBHOOK_EVENTS",
         "EVENTS",
         Text(
-            "created,ready,viewer_joined,viewer_left,idle,stopping,gone,failed,takeover,picture,report",
+            "created,ready,viewer_joined,viewer_left,idle,stopping,gone,failed,takeover,picture,expiring,report",
         ),
         "Which events are posted, separated by commas; there is also progress.",
         |config, text| {

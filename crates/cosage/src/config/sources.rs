@@ -488,6 +488,7 @@ fn blank() -> Config {
         idle: None,
         first_viewer: FirstViewer::LikeIdle,
         max_age: None,
+        forget_after: None,
         start_timeout: Duration::ZERO,
         stop_grace: Duration::ZERO,
         shutdown_grace: Duration::ZERO,

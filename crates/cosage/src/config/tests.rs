@@ -81,6 +81,7 @@ fn the_defaults_are_the_old_services_and_safe() {
     assert_eq!(config.idle, Some(Duration::from_secs(15)));
     assert_eq!(config.first_viewer, FirstViewer::LikeIdle);
     assert_eq!(config.max_age, None);
+    assert_eq!(config.forget_after, None);
     assert_eq!(config.stream_url_template, "/stream/{port}/vnc");
     assert_eq!(config.undeclared_environment, Undeclared::Refuse);
     assert_eq!(config.memory_reserve, 256 << 20);
@@ -519,4 +520,12 @@ fn a_profile_is_above_the_defaults_and_below_everything_else() {
     let alone = Case::environment(&[("COSAGE_PROFILE", "sage3")]).config();
     assert!(alone.allowed_origins.is_empty());
     assert_eq!(alone.undeclared_environment, Undeclared::Ignore);
+}
+
+#[test]
+fn unused_desktops_are_kept_for_an_hour_at_least() {
+    let case = |text| Case::environment(&[("COSAGE_FORGET_AFTER", text)]);
+    let days = case("90d").config().forget_after;
+    assert_eq!(days, Some(Duration::from_secs(90 * 24 * 3600)));
+    assert_eq!(case("never").config().forget_after, None);
 }

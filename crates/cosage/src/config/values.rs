@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::Secret;
+use crate::catalog::FORGET_AFTER_MIN;
 use crate::desktop::events::Kind;
 use crate::text::{self, Malformed, did_you_mean, excerpt, nearest};
 use crate::webhook::{Address, Signer};
@@ -99,6 +100,18 @@ pub(super) fn timer(text: &str) -> Result<Option<Duration>, Malformed> {
     bound(text)
         .map(Some)
         .map_err(|Malformed(message)| Malformed(format!("{message}, or never")))
+}
+
+/// A timer of [`FORGET_AFTER_MIN`] or more.
+pub(super) fn forget_after(text: &str) -> Result<Option<Duration>, Malformed> {
+    match timer(text)? {
+        Some(timer) if timer < FORGET_AFTER_MIN => Err(Malformed(format!(
+            "'{}' is too short; it must be {} or more, or never",
+            excerpt(text),
+            text::format_duration(FORGET_AFTER_MIN)
+        ))),
+        timer => Ok(timer),
+    }
 }
 
 pub(super) fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Malformed> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::Uid;
@@ -12,6 +13,7 @@ use super::camera::Camera;
 use super::endings::Endings;
 use super::events::Events;
 use super::failure::FailReason;
+use super::homes::MEASUREMENTS;
 use super::images::Images;
 use super::keys::KeyTable;
 use super::notes::Notes;
@@ -67,6 +69,8 @@ pub(super) struct Context {
     pub(super) access: Arc<Access>,
     /// Instances that have to go.
     pub(super) endings: Endings,
+    /// Turns at measuring homes.
+    pub(super) measurements: Semaphore,
     /// What is seen of desktops and written in batches.
     pub(super) notes: Notes,
     /// What happens to desktops.
@@ -92,6 +96,7 @@ impl Context {
         Self {
             endings: Endings::new(Arc::clone(&engine), Arc::clone(&store)),
             notes: Notes::new(Arc::clone(&store)),
+            measurements: Semaphore::new(MEASUREMENTS),
             engine,
             store,
             probe,

@@ -51,6 +51,10 @@ pub(super) enum Message {
     Glance(oneshot::Sender<Result<Lease, DesktopError>>),
     /// Stop it.
     Stop(StopMode, oneshot::Sender<Result<(), DesktopError>>),
+    /// Delete it if nothing of it runs, nothing is wanted of it, and it was used last at this time.
+    ForgetUnused(Timestamp, oneshot::Sender<Result<(), DesktopError>>),
+    /// Delete the home of this name, which belongs to no desktop.
+    DeleteHome(oneshot::Sender<Result<(), DesktopError>>),
     /// The engine has a running instance of it that nobody claims, and the store its live run.
     Found(Find),
     /// The engine says that this instance ended, or does not know it any more.
@@ -170,7 +174,7 @@ pub(super) async fn drive(
             first = None;
             (stored, true)
         }
-        None => match answers::make(inbox, uid) {
+        None => match answers::make(context, inbox, uid).await {
             Some((record, make, reply)) => {
                 first = Some(Message::Ensure(make, reply));
                 (StoredDesktop::new(record), false)
@@ -313,6 +317,20 @@ impl<'a> Driver<'a> {
             Message::Stop(mode, reply) => {
                 let id = self.remember(Reply::Stop(reply));
                 self.step(Event::Stop(id, mode));
+            }
+            Message::ForgetUnused(used_at, reply) => {
+                let used_last = self.view.borrow().as_ref().map(|view| view.unused.since);
+                if self.machine.rests() && used_last == Some(used_at) {
+                    let id = self.remember(Reply::Stop(reply));
+                    self.step(Event::Stop(id, StopMode::Forget));
+                } else {
+                    let in_use = DesktopError::InUse(self.record.uid.clone());
+                    let _ = reply.send(Err(in_use));
+                }
+            }
+            Message::DeleteHome(reply) => {
+                let claimed = DesktopError::HomeClaimed(self.record.uid.clone());
+                let _ = reply.send(Err(claimed));
             }
             Message::Found(find) => {
                 if self.current.is_none() {

@@ -1,6 +1,7 @@
 //! Why a desktop could not be had, asked or stopped.
 
 use super::failure::FailReason;
+use super::homes::MEASUREMENT_BOUND;
 use super::{StreamKey, Uid};
 use crate::catalog::{EnvironmentError, UnknownApp};
 use crate::engine::home::HomeError;
@@ -38,6 +39,19 @@ pub enum DesktopError {
     /// It could not be done with the files of its home.
     #[error(transparent)]
     Files(#[from] HomeError),
+    /// It is to be deleted only if it is not used, and is.
+    #[error("the desktop '{0}' is in use or was used meanwhile; it was not deleted")]
+    InUse(Uid),
+    /// Its home took too long to measure.
+    #[error(
+        "the home of '{uid}' was not measured within {seconds} s; try again when its disk is less busy",
+        uid = .0,
+        seconds = MEASUREMENT_BOUND.as_secs()
+    )]
+    MeasurementTimeout(Uid),
+    /// A home that is to be deleted alone belongs to a desktop.
+    #[error("the home of '{0}' belongs to a desktop; delete the desktop to delete its home")]
+    HomeClaimed(Uid),
     /// It could not be done.
     #[error(transparent)]
     Failed(#[from] FailReason),

@@ -49,13 +49,15 @@ pub enum Kind {
     Takeover,
     /// A new last picture of it is kept.
     Picture,
+    /// It was not used for long, and will be deleted unless it is.
+    Expiring,
     /// Its application reports something.
     Report,
 }
 
 impl Kind {
     /// All there are.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Created,
         Self::Progress,
         Self::Ready,
@@ -67,6 +69,7 @@ impl Kind {
         Self::Failed,
         Self::Takeover,
         Self::Picture,
+        Self::Expiring,
         Self::Report,
     ];
 
@@ -84,6 +87,7 @@ impl Kind {
             Self::Failed => "failed",
             Self::Takeover => "takeover",
             Self::Picture => "picture",
+            Self::Expiring => "expiring",
             Self::Report => "report",
         }
     }

@@ -24,7 +24,6 @@ use super::usage::{self, Meter};
 use super::view::View;
 use super::{StreamKey, Uid};
 use crate::catalog::App;
-use crate::engine::home::{HomeAccess, HomeError};
 use crate::engine::{EngineError, LogStream};
 
 /// How many lines of a desktop's log one call may read.
@@ -35,7 +34,7 @@ pub const LOG_LINES_MAX: usize = 1_000;
 pub struct Manager {
     pub(super) context: Arc<Context>,
     pub(super) registry: Arc<Registry>,
-    reconciler: Arc<Reconciler>,
+    pub(super) reconciler: Arc<Reconciler>,
     meter: Arc<Meter>,
 }
 
@@ -78,7 +77,7 @@ impl Manager {
         tokio::join!(
             self.reconciler.watch(),
             self.context.notes.write_behind(),
-            super::housekeeping::keep_house(&self.context, &self.registry),
+            super::housekeeping::keep_house(&self.context, &self.registry, &self.reconciler),
         );
     }
 
@@ -178,7 +177,7 @@ impl Manager {
     }
 
     /// Sends a message to the desktop's driver and waits for the answer.
-    async fn ask<T>(
+    pub(super) async fn ask<T>(
         &self,
         uid: &Uid,
         message: impl FnOnce(oneshot::Sender<Result<T, DesktopError>>) -> Message,
@@ -267,6 +266,16 @@ impl Manager {
         self.ask(uid, |reply| Message::Stop(mode, reply)).await
     }
 
+    /// Deletes the desktop with its home, if nothing of it runs and it was used last at this time.
+    ///
+    /// # Errors
+    /// [`DesktopError::UnknownDesktop`], [`DesktopError::InUse`], or why it could not be done.
+    pub async fn forget_unused(&self, uid: &Uid, used_at: Timestamp) -> Result<(), DesktopError> {
+        self.known(uid).await?;
+        self.reconciler.compared().await?;
+        self.registry.forget_unused(uid, used_at).await
+    }
+
     /// What is known of a desktop right now.
     ///
     /// # Errors
@@ -350,16 +359,6 @@ impl Manager {
             Err(EngineError::Gone) => Err(DesktopError::NotRunning(uid.clone())),
             Err(error) => Err(DesktopError::Failed(FailReason::Engine(error))),
         }
-    }
-
-    /// Access to the files of the desktop's home for one request, whether it runs or sleeps.
-    ///
-    /// # Errors
-    /// [`DesktopError::UnknownDesktop`], [`DesktopError::Files`], or the engine's.
-    pub async fn home(&self, uid: &Uid) -> Result<HomeAccess, DesktopError> {
-        self.known(uid).await?;
-        let homes = self.context.engine.homes().map_err(HomeError::from)?;
-        Ok(homes.open(uid).await?)
     }
 
     /// The last `lines` lines (at most [`LOG_LINES_MAX`]) of the desktop's running instance, and what

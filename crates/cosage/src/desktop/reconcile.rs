@@ -284,6 +284,13 @@ impl Reconciler {
         *self.compared.borrow()
     }
 
+    /// Waits until what runs is known, however long that takes.
+    pub(super) async fn until_compared(&self) {
+        let mut compared = self.compared.subscribe();
+        // The sender is held here.
+        let _ = compared.wait_for(|known| *known).await;
+    }
+
     /// Waits until what runs is known: before that, a start could end a running desktop of the same name or get a stream
     /// key that another one still holds, and a stop could find nothing to stop.
     ///

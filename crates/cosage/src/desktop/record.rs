@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::access::Takeover;
 use super::end::EndReason;
+use super::retention::Unused;
 use super::{Environment, StreamKey, Uid};
 use crate::engine::InstanceId;
 
@@ -28,7 +29,7 @@ pub struct DesktopRecord {
 pub struct StoredDesktop {
     /// What it is made from.
     pub record: DesktopRecord,
-    /// When a run of it last began, ended or had a viewer.
+    /// When a run of it last began, ended or had a viewer, or its files were last read or written.
     pub used_at: Timestamp,
     /// Control was taken from its viewers.
     pub takeover: Option<Takeover>,
@@ -253,6 +254,14 @@ impl StoredDesktop {
             last_run: None,
             failure: None,
             announced_at: None,
+        }
+    }
+
+    /// How long it was not used.
+    pub fn unused(&self) -> Unused {
+        Unused {
+            since: self.used_at,
+            announced_at: self.announced_at,
         }
     }
 

@@ -5,11 +5,14 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use tokio::sync::{mpsc, watch};
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Uid;
 use super::context::Context;
 use super::driver::{self, Message};
+use super::error::DesktopError;
+use super::failure::FailReason;
 use super::view::{Phase, View};
 use crate::engine::InstanceId;
 
@@ -56,6 +59,24 @@ impl Registry {
             Some(handle) => handle.inbox.send(message).map_err(|error| error.0),
             None => Err(message),
         }
+    }
+
+    /// Deletes the desktop with its home, if nothing of it runs and it was used last at this time. Its driver does it, so
+    /// that a request that comes before wins.
+    ///
+    /// # Errors
+    /// [`DesktopError::InUse`], or why it could not be done.
+    pub(super) async fn forget_unused(
+        self: &Arc<Self>,
+        uid: &Uid,
+        used_at: Timestamp,
+    ) -> Result<(), DesktopError> {
+        // A use that is not written yet counts, too.
+        self.context.notes.flush().await;
+        let (reply, answer) = oneshot::channel();
+        self.tell(uid, Message::ForgetUnused(used_at, reply));
+        let ended = |_| Err(DesktopError::Failed(FailReason::ShuttingDown));
+        answer.await.unwrap_or_else(ended)
     }
 
     /// Hands a message to every driver.

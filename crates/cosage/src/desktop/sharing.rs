@@ -87,7 +87,10 @@ impl SharingError {
             | DesktopError::AppRequired(_)
             | DesktopError::Environment(_)
             | DesktopError::UnknownKey(_)
-            | DesktopError::Files(_) => GuestError::Failed,
+            | DesktopError::Files(_)
+            | DesktopError::InUse(_)
+            | DesktopError::MeasurementTimeout(_)
+            | DesktopError::HomeClaimed(_) => GuestError::Failed,
         };
         Self::Guest(error)
     }

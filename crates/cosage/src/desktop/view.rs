@@ -1,6 +1,7 @@
 //! What others see of a desktop without asking its driver.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -8,6 +9,7 @@ use super::StreamKey;
 use super::access::Takeover;
 use super::end::EndReason;
 use super::record::{DesktopRecord, Failure, StoredDesktop};
+use super::retention::Unused;
 use crate::engine::{Instance, InstanceId, StartStep};
 
 /// Where a desktop is, for those who look on.
@@ -48,6 +50,8 @@ pub struct View {
     pub phase: Phase,
     /// Since when it is there.
     pub since: Timestamp,
+    /// How long it was not used; of meaning while nothing of it runs.
+    pub unused: Unused,
     /// How far its start is, while it is [`Phase::Starting`] and the engine has the order.
     pub progress: Option<Progress>,
     /// Its stream key, while it has one.
@@ -89,6 +93,7 @@ impl View {
                 None => Phase::Asleep,
             },
             since: since.into_iter().flatten().max().unwrap_or(created_at),
+            unused: stored.unused(),
             progress: None,
             key: None,
             viewers: 0,
@@ -101,6 +106,12 @@ impl View {
             instance: None,
             claimed: None,
         }
+    }
+
+    /// When it is deleted unless it is used before; `None` while something of it runs.
+    pub fn deleted_at(&self, forget_after: Duration, now: Timestamp) -> Option<Timestamp> {
+        let rests = matches!(self.phase, Phase::Asleep | Phase::Failed);
+        rests.then(|| self.unused.deleted_at(forget_after, now))
     }
 
     /// The key under which it can be looked at right now.

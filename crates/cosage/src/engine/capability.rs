@@ -61,6 +61,12 @@ pub trait Homes: Send + Sync {
     /// [`HomeError::NoHome`] when there is none (yet).
     async fn open(&self, uid: &Uid) -> Result<HomeAccess, HomeError>;
 
+    /// The names of all desktops of this service that have a home volume, in no order, whether such a desktop exists or not.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    async fn list(&self) -> Result<Vec<Uid>, EngineError>;
+
     /// Deletes the desktop's home volume, and ends what is being done to its files. To delete a volume that does not
     /// exist is a success.
     ///

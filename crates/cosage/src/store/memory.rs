@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{ENDED_RUNS_KEPT, JOURNAL_KEPT, Note, Query, Store, StoreError};
+use super::{Cursor, ENDED_RUNS_KEPT, JOURNAL_KEPT, Note, Query, Sort, Store, StoreError};
 use crate::desktop::Uid;
 use crate::desktop::access::{Share, Takeover, TokenHash};
 use crate::desktop::record::{
@@ -263,16 +263,23 @@ impl Store for MemoryStore {
         &self,
         app: &str,
         before: Timestamp,
+        after: Option<&Cursor>,
         limit: usize,
     ) -> Result<Vec<StoredDesktop>, StoreError> {
+        let place = |desktop: &StoredDesktop| {
+            let Cursor { at, uid } = Cursor::after(desktop, Sort::Used);
+            (at, uid)
+        };
+        let after = after.map(|after| (after.at, after.uid.clone()));
         let tables = self.tables();
         let mut unused: Vec<_> = tables
             .desktops
             .values()
             .filter(|desktop| desktop.record.app == app && desktop.used_at < before)
             .filter(|desktop| desktop.live_run().is_none())
+            .filter(|desktop| after.as_ref().is_none_or(|after| place(desktop) > *after))
             .collect();
-        unused.sort_by_key(|desktop| desktop.used_at);
+        unused.sort_by_key(|desktop| place(desktop));
         Ok(unused.into_iter().take(limit).cloned().collect())
     }
 

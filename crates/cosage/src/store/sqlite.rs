@@ -26,7 +26,7 @@ use sqlx::{Error, SqlSafeStr};
 use self::desktops::BeginError;
 use self::explain::{damaged, explain, explain_migration, restore};
 use self::files::{make_directory, make_file, take_lock, unusable};
-use super::{Note, Query, Store, StoreError};
+use super::{Cursor, Note, Query, Store, StoreError};
 use crate::desktop::Uid;
 use crate::desktop::access::{Share, Takeover, TokenHash};
 use crate::desktop::record::{
@@ -334,9 +334,10 @@ impl Store for SqliteStore {
         &self,
         app: &str,
         before: Timestamp,
+        after: Option<&Cursor>,
         limit: usize,
     ) -> Result<Vec<StoredDesktop>, StoreError> {
-        let read = desktops::unused(&self.readers, app, before, limit).await;
+        let read = desktops::unused(&self.readers, app, before, after, limit).await;
         read.map_err(|error| self.explain(&error))
     }
 

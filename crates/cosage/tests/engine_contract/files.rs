@@ -487,3 +487,24 @@ pub(super) async fn disk_use_is_what_the_blocks_of_a_home_take(subject: Subject)
     let nobody = homes.open(&Uid::random()).await;
     assert_eq!(nobody.err(), Some(HomeError::NoHome));
 }
+
+pub(super) async fn homes_are_listed_until_they_are_deleted(subject: Subject) {
+    let engine = subject.engine();
+    let Some(homes) = offered(engine.homes()) else {
+        return;
+    };
+    let (uid, other) = (Uid::random(), Uid::random());
+    assert!(!homes.list().await.unwrap().contains(&uid));
+    let instance = start(&*engine, &subject.desktop(&uid)).await;
+    start(&*engine, &subject.desktop(&other)).await;
+    let listed = homes.list().await.unwrap();
+    for uid in [&uid, &other] {
+        let count = listed.iter().filter(|listed| *listed == uid).count();
+        assert_eq!(count, 1, "{listed:?}");
+    }
+    engine.stop(&instance.id, Duration::ZERO).await.unwrap();
+    assert!(homes.list().await.unwrap().contains(&uid));
+    homes.delete(&uid).await.unwrap();
+    let listed = homes.list().await.unwrap();
+    assert!(!listed.contains(&uid) && listed.contains(&other));
+}

@@ -57,8 +57,9 @@ use self::files::{
     a_file_comes_back_as_it_went, a_forgotten_home_takes_its_transfers_along,
     a_large_file_comes_back_as_it_went, a_transfer_and_a_start_do_not_wait_for_each_other,
     an_upload_that_is_given_up_leaves_nothing, directories_are_listed_archived_and_deleted,
-    disk_use_is_what_the_blocks_of_a_home_take, links_that_lead_out_lead_nowhere,
-    what_a_change_expects_has_to_be_there, what_is_put_belongs_to_the_homes_owner,
+    disk_use_is_what_the_blocks_of_a_home_take, homes_are_listed_until_they_are_deleted,
+    links_that_lead_out_lead_nowhere, what_a_change_expects_has_to_be_there,
+    what_is_put_belongs_to_the_homes_owner,
 };
 
 /// Longer than anything here takes on a busy machine.
@@ -180,6 +181,7 @@ contract! {
     a_transfer_and_a_start_do_not_wait_for_each_other,
     a_forgotten_home_takes_its_transfers_along,
     disk_use_is_what_the_blocks_of_a_home_take,
+    homes_are_listed_until_they_are_deleted,
 }
 
 async fn what_is_started_can_be_used_until_it_is_stopped(subject: Subject) {

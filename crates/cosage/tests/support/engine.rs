@@ -320,6 +320,11 @@ impl Homes for TestEngine {
         self.simulated.homes()?.open(uid).await
     }
 
+    async fn list(&self) -> Result<Vec<Uid>, EngineError> {
+        drop(self.up()?);
+        self.simulated.homes()?.list().await
+    }
+
     async fn delete(&self, uid: &Uid) -> Result<(), EngineError> {
         self.panic_in(Call::DeleteHome);
         drop(self.up()?);

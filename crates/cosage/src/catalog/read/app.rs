@@ -11,7 +11,7 @@ use super::variables::read_environment;
 use super::{CatalogDefaults, Named, Origin, Problems};
 use crate::catalog::environment::is_host;
 use crate::catalog::icon::Icon;
-use crate::catalog::{App, ContainerSource, Source, Timers};
+use crate::catalog::{App, ContainerSource, FORGET_AFTER_MIN, Source, Timers};
 use crate::engine::{Limits, Protocol, PullPolicy, Sandbox};
 use crate::text::{self, excerpt};
 
@@ -69,6 +69,9 @@ pub(super) fn read(
     let aliases = read_aliases(&mut fields, problems);
     let environment = read_environment(&mut fields, problems);
     let timers = read_timers(&mut fields, origin.defaults, problems);
+    let forget_after = fields
+        .timer("forget_after", FORGET_AFTER_MIN, problems)
+        .unwrap_or(origin.defaults.forget_after);
     let max_size = fields
         .parsed("max_size", text::parse_screen_size, problems)
         .map(|(size, _)| size);
@@ -113,6 +116,7 @@ pub(super) fn read(
         streams,
         environment,
         timers,
+        forget_after,
         max_size,
     };
     Some((app, aliases))

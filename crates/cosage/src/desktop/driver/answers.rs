@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::Uid;
+use super::super::context::Context;
 use super::super::end::EndReason;
 use super::super::error::DesktopError;
 use super::super::failure::FailReason;
@@ -14,12 +15,14 @@ use super::super::lifecycle::{Answer, Event, Holder, RequestId, State};
 use super::super::record::DesktopRecord;
 use super::{Answering, Driver, MakeRecord, Message, Reply, Report, report};
 use crate::engine::{Endpoint, Presence};
+use crate::supervise::caught;
 use crate::text::SCREEN_AREA_MAX;
 
 type EnsureReply = oneshot::Sender<Result<Answering, DesktopError>>;
 
 /// Takes messages for a desktop that does not exist, until one of them creates it.
-pub(super) fn make(
+pub(super) async fn make(
+    context: &Context,
     inbox: &mut mpsc::UnboundedReceiver<Message>,
     uid: &Uid,
 ) -> Option<(DesktopRecord, MakeRecord, EnsureReply)> {
@@ -29,10 +32,23 @@ pub(super) fn make(
                 Ok(record) => return Some((record, make, reply)),
                 Err(error) => drop(reply.send(Err(error))),
             },
+            Message::DeleteHome(reply) => {
+                let deleted = caught(delete_home(context, uid)).await;
+                let _ = reply.send(deleted.unwrap_or_else(|_| Err(FailReason::Internal.into())));
+            }
             other => refuse(other, &DesktopError::UnknownDesktop(uid.clone())),
         }
     }
     None
+}
+
+/// Deletes what is left under the name of a desktop that does not exist.
+async fn delete_home(context: &Context, uid: &Uid) -> Result<(), DesktopError> {
+    let homes = context.engine.homes().map_err(FailReason::Engine)?;
+    homes.delete(uid).await.map_err(FailReason::Engine)?;
+    context.camera.forget(uid).await;
+    tracing::info!(%uid, "deleted a home that belongs to no desktop");
+    Ok(())
 }
 
 /// Answers a message with an error.
@@ -43,7 +59,9 @@ pub(super) fn refuse(message: Message, error: &DesktopError) {
         Message::Acquire(.., reply) | Message::Rejoin(.., reply) | Message::Glance(reply) => {
             drop(reply.send(Err(error)));
         }
-        Message::Stop(_, reply) => drop(reply.send(Err(error))),
+        Message::Stop(_, reply) | Message::ForgetUnused(_, reply) | Message::DeleteHome(reply) => {
+            drop(reply.send(Err(error)))
+        }
         Message::Found(_) | Message::Ended(..) | Message::ServiceShutdown | Message::Report(_) => {}
     }
 }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::super::keys::KeyLease;
 use super::super::lifecycle::{AfterStop, State};
 use super::super::record::{DesktopRecord, Failure};
+use super::super::retention::Unused;
 use super::super::view::{Phase, View};
 use super::{Driver, now};
 
@@ -56,9 +57,19 @@ impl Driver<'_> {
             }
         }
         let (viewers, guests) = state.viewers();
-        if viewers != previous.viewers {
+        let viewers_changed = viewers != previous.viewers;
+        if viewers_changed {
             self.context.notes.used(&self.record.uid);
         }
+        // As the store has it, which writes by itself when runs begin and end.
+        let unused = if viewers_changed || (entered && self.current.is_some()) {
+            Unused {
+                since: Timestamp::now(),
+                announced_at: None,
+            }
+        } else {
+            previous.unused
+        };
         let due = self.machine.next_deadline();
         // The same moment of the one clock is not always the same of the other.
         let until = if due == self.due {
@@ -74,6 +85,7 @@ impl Driver<'_> {
             } else {
                 previous.since
             },
+            unused,
             progress,
             key: self.key.as_ref().map(KeyLease::key),
             viewers,

@@ -1,5 +1,7 @@
 //! Home volumes.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use bollard::models::Volume;
 use bollard::query_parameters::{ListVolumesOptionsBuilder, RemoveVolumeOptions};
@@ -16,6 +18,16 @@ impl Homes for Docker {
         Box::pin(self.open_home(uid)).await
     }
 
+    async fn list(&self) -> Result<Vec<Uid>, EngineError> {
+        let volumes = self.volumes(&labels::owned(&self.settings.owner)).await?;
+        let uids = volumes
+            .iter()
+            .filter_map(|volume| labels::uid(&volume.labels));
+        // An older name of the volume may be there beside a newer one.
+        let uids: BTreeSet<Uid> = uids.collect();
+        Ok(uids.into_iter().collect())
+    }
+
     async fn delete(&self, uid: &Uid) -> Result<(), EngineError> {
         self.delete_homes(uid, None).await
     }
@@ -24,9 +36,12 @@ impl Homes for Docker {
 impl Docker {
     /// The home volumes of a desktop that are ours.
     pub(super) async fn home_volumes(&self, uid: &Uid) -> Result<Vec<Volume>, EngineError> {
-        let options = ListVolumesOptionsBuilder::default()
-            .filters(&labels::owned_for(&self.settings.owner, uid))
-            .build();
+        self.volumes(&labels::owned_for(&self.settings.owner, uid))
+            .await
+    }
+
+    async fn volumes(&self, filter: &labels::Filter) -> Result<Vec<Volume>, EngineError> {
+        let options = ListVolumesOptionsBuilder::default().filters(filter).build();
         let listed = self
             .call(READ_LIMIT, |docker| docker.list_volumes(Some(options)))
             .await?;

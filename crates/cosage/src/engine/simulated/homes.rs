@@ -69,6 +69,17 @@ impl Homes for Directories {
         Ok(HomeAccess::new(link, drop))
     }
 
+    async fn list(&self) -> Result<Vec<Uid>, EngineError> {
+        let entries = match std::fs::read_dir(&self.above) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(failed)?,
+        };
+        let names = entries.flatten().map(|entry| entry.file_name());
+        Ok(names
+            .filter_map(|name| name.to_str()?.parse().ok())
+            .collect())
+    }
+
     async fn delete(&self, uid: &Uid) -> Result<(), EngineError> {
         // Under another name first, so that nothing finds half of it. No desktop's name begins so.
         let leaving = self.above.join(format!(".{}", uuid::Uuid::new_v4()));

@@ -12,7 +12,7 @@ use crate::desktop::record::{
 };
 use crate::desktop::{StreamKey, Uid};
 use crate::engine::InstanceId;
-use crate::store::{ENDED_RUNS_KEPT, Note, Query, Resting, Sort};
+use crate::store::{Cursor, ENDED_RUNS_KEPT, Note, Query, Resting, Sort};
 
 /// How a run could not begin.
 pub(super) enum BeginError {
@@ -106,12 +106,20 @@ pub(super) async fn unused(
     pool: &SqlitePool,
     app: &str,
     before: Timestamp,
+    after: Option<&Cursor>,
     most: usize,
 ) -> Result<Vec<StoredDesktop>, Error> {
     let mut query = select_desktops();
     query.push(" AND d.app = ").push_bind(app);
     query.push(" AND d.used_at < ").push_bind(time(before));
-    query.push(" AND (r.instance IS NULL OR r.ended_at IS NOT NULL) ORDER BY d.used_at LIMIT ");
+    if let Some(after) = after {
+        let at = time(after.at);
+        query.push(" AND (d.used_at, d.uid) > (").push_bind(at);
+        query.push(", ").push_bind(after.uid.as_str()).push(")");
+    }
+    query.push(
+        " AND (r.instance IS NULL OR r.ended_at IS NOT NULL) ORDER BY d.used_at, d.uid LIMIT ",
+    );
     query.push_bind(limit(most));
     read_all(query, pool).await
 }

@@ -119,3 +119,67 @@ async fn a_record_that_cannot_be_read_is_an_error_that_names_the_file() {
         "{message}"
     );
 }
+
+#[tokio::test]
+async fn unused_desktops_come_in_pages_as_they_do_from_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let stores: [Box<dyn Store>; 2] = [
+        Box::new(SqliteStore::open(directory.path()).await.unwrap()),
+        Box::new(crate::store::memory::MemoryStore::new()),
+    ];
+    for store in stores {
+        let later: Timestamp = "2026-01-03T00:00:00Z".parse().unwrap();
+        // "c" was used later than the others, and a run of "d" is live.
+        for (name, ended) in [
+            ("b", true),
+            ("a", true),
+            ("e", true),
+            ("c", true),
+            ("d", false),
+        ] {
+            let record = record(name, 1);
+            let instance = InstanceId(name.to_owned());
+            let run = NewRun {
+                instance: instance.clone(),
+                uid: record.uid.clone(),
+                key: StreamKey(11_000),
+                cause: Cause::Request,
+                begun_at: record.created_at,
+            };
+            store.begin_run(Some(&record), &run).await.unwrap();
+            let at = if name == "c" {
+                later
+            } else {
+                record.created_at
+            };
+            let why = crate::desktop::record::EndCause::Idle;
+            if ended {
+                store.end_run(&instance, &RunEnd { at, why }).await.unwrap();
+            }
+        }
+        let mut names = Vec::new();
+        let mut after = None;
+        loop {
+            let before = "2026-02-01T00:00:00Z".parse().unwrap();
+            let page = store.unused("firefox", before, after.as_ref(), 2).await;
+            let page = page.unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(Cursor::after(last, crate::store::Sort::Used));
+            names.push(
+                page.iter()
+                    .map(|one| one.record.uid.to_string())
+                    .collect::<Vec<_>>(),
+            );
+        }
+        assert_eq!(names, [["a", "b"], ["e", "c"]]);
+        let first = store.unused("firefox", later, None, 10).await.unwrap();
+        assert_eq!(first.len(), 3);
+        assert!(
+            store
+                .unused("gimp", later, None, 10)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+    }
+}
