@@ -10,6 +10,7 @@ const desktop = (uid: string, status: Status, day: number): Desktop => ({
   title: "A drawing",
   status,
   since: `2026-01-0${day}T00:00:00Z`,
+  used_at: `2026-01-0${day}T00:00:00Z`,
   created_at: "2026-01-01T00:00:00Z",
   viewers: 0,
   streams: ["vnc"],

@@ -299,7 +299,7 @@ pub(crate) async fn unused_desktops_come_in_order_until_they_are_used(store: Sha
     }
     create(&*store, "runs", "tiny").await;
     let unused = async |before, limit| -> Vec<String> {
-        let found = store.unused("tiny", at(before), limit).await.unwrap();
+        let found = store.unused("tiny", at(before), None, limit).await.unwrap();
         found
             .iter()
             .map(|desktop| desktop.record.uid.to_string())

@@ -17,7 +17,7 @@ use cosage::engine::{
     Engine, EngineError, EngineEvent, Exit, Found, Homes, Images, Instance, InstanceId, LaunchSpec,
     Logs, OnStep,
 };
-use cosage::store::{Note, Query, Store, StoreError};
+use cosage::store::{Cursor, Note, Query, Store, StoreError};
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -108,6 +108,13 @@ impl Homes for GatedEngine {
         self.inner.homes()?.open(uid).await
     }
 
+    async fn list(&self) -> Result<Vec<Uid>, EngineError> {
+        through(&*self.gate, None, async {
+            self.inner.homes()?.list().await
+        })
+        .await
+    }
+
     async fn delete(&self, uid: &Uid) -> Result<(), EngineError> {
         through(&*self.gate, Some(uid), self.inner.homes()?.delete(uid)).await
     }
@@ -177,9 +184,11 @@ impl Store for GatedStore {
         &self,
         app: &str,
         before: Timestamp,
+        after: Option<&Cursor>,
         limit: usize,
     ) -> Result<Vec<StoredDesktop>, StoreError> {
-        through(&*self.gate, None, self.inner.unused(app, before, limit)).await
+        let unused = self.inner.unused(app, before, after, limit);
+        through(&*self.gate, None, unused).await
     }
 
     async fn announce_deletion(&self, uid: &Uid, at: Timestamp) -> Result<(), StoreError> {
