@@ -8,11 +8,11 @@ use std::cmp::Ordering;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::desktop::Uid;
 use crate::desktop::access::{Share, Takeover, TokenHash};
 use crate::desktop::record::{
     DesktopRecord, Failure, JournalEntry, NewRun, RunEnd, RunRecord, StoredDesktop,
 };
+use crate::desktop::{StreamKey, Uid};
 use crate::engine::InstanceId;
 
 /// How many ended runs of a desktop are kept.
@@ -89,6 +89,8 @@ pub enum Note {
     Used(Uid, Timestamp),
     /// A run answers since this time.
     Ready(InstanceId, Timestamp),
+    /// A run has another stream key than the one it began with.
+    Key(InstanceId, StreamKey),
 }
 
 /// Where the truth about desktops is kept. Every change is on disk when its call returns, and happens as a whole or not at

@@ -13,7 +13,6 @@ use super::camera::Camera;
 use super::endings::Endings;
 use super::events::Events;
 use super::failure::FailReason;
-use super::homes::MEASUREMENTS;
 use super::images::Images;
 use super::keys::KeyTable;
 use super::notes::Notes;
@@ -21,6 +20,9 @@ use super::probe::Probe;
 use crate::catalog::{App, CatalogHandle, LaunchContext, Source, Timers, Undeclared};
 use crate::engine::Engine;
 use crate::store::Store;
+
+/// How many homes are measured at the same time: each costs the host's disk a look at all files.
+const MEASUREMENTS: usize = 2;
 
 /// What an operator sets.
 #[derive(Clone, Debug)]

@@ -365,7 +365,7 @@ impl<'a> Driver<'a> {
                 };
                 // The wall clock counts for what is older than this process only: it may be set meanwhile.
                 let age = match current.is_found {
-                    true => age_of(&instance),
+                    true => effects::age_of(&instance),
                     false => Duration::ZERO,
                 };
                 let id = current.id.clone();
@@ -484,11 +484,6 @@ impl<'a> Driver<'a> {
 fn report(own: &mpsc::UnboundedSender<Message>, report: Report) {
     // It fails only when the driver is gone, and then nobody needs to know.
     let _ = own.send(Message::Report(report));
-}
-
-fn age_of(instance: &Instance) -> Duration {
-    // A clock that was set back makes no age.
-    Duration::try_from(Timestamp::now().duration_since(instance.started_at)).unwrap_or_default()
 }
 
 /// Tokio's clock, so that a test can pause it.

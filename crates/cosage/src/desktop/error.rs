@@ -1,11 +1,15 @@
 //! Why a desktop could not be had, asked or stopped.
 
+use std::time::Duration;
+
 use super::failure::FailReason;
-use super::homes::MEASUREMENT_BOUND;
 use super::{StreamKey, Uid};
 use crate::catalog::{EnvironmentError, UnknownApp};
 use crate::engine::home::HomeError;
 use crate::store::StoreError;
+
+/// How long the measurement of a home may take, with the wait for others.
+pub const MEASUREMENT_BOUND: Duration = Duration::from_secs(60);
 
 /// Why a desktop could not be had, asked or stopped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,20 +1,12 @@
 //! The homes of desktops: access to their files, how much disk they take, and those that no desktop has any more.
 
-use std::time::Duration;
-
 use tokio::time::timeout;
 
 use super::Uid;
 use super::driver::Message;
-use super::error::DesktopError;
+use super::error::{DesktopError, MEASUREMENT_BOUND};
 use super::manager::Manager;
 use crate::engine::home::{HomeAccess, HomeError};
-
-/// How many homes are measured at the same time: each costs the host's disk a look at all files.
-pub(super) const MEASUREMENTS: usize = 2;
-
-/// How long a measurement may take, with the wait for others.
-pub const MEASUREMENT_BOUND: Duration = Duration::from_secs(60);
 
 impl Manager {
     /// Access to the files of the desktop's home for one request, whether it runs or sleeps. That is a use of the desktop.

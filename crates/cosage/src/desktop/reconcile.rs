@@ -24,10 +24,11 @@ use super::Uid;
 use super::context::Context;
 use super::driver::{Find, Message};
 use super::failure::FailReason;
+use super::keys::KeyLease;
 use super::record::{Cause, EndCause, NewRun, RunRecord};
 use super::registry::Registry;
 use crate::engine::{EngineError, EngineEvent, Exit, Found, Instance, InstanceId};
-use crate::store::StoreError;
+use crate::store::{Note, StoreError};
 use crate::supervise::caught;
 
 /// How often everything is compared although no event asked for it.
@@ -181,6 +182,7 @@ impl Reconciler {
         }
         self.context.endings.retain(|id| found_ids.contains(id));
 
+        let mut adoptions = Vec::new();
         let runs: HashMap<&InstanceId, &RunRecord> =
             runs.iter().map(|run| (&run.instance, run)).collect();
         for found in &found {
@@ -192,16 +194,22 @@ impl Reconciler {
                 Found::Running(instance) if self.context.endings.is_condemned(&instance.id) => {
                     self.remove_orphan(&instance.id, Some(&instance.uid));
                 }
-                Found::Running(instance) => match run {
-                    Some(run) => self.adopt(run, instance),
-                    None if self.take_over(instance, &runs).await? => {}
-                    None => self.remove_orphan(&instance.id, Some(&instance.uid)),
-                },
+                Found::Running(instance) => {
+                    let run = match run {
+                        Some(run) => Some(run.clone()),
+                        None => self.take_over(instance, &runs, &adoptions).await?,
+                    };
+                    match run {
+                        Some(run) => adoptions.push((run, instance)),
+                        None => self.remove_orphan(&instance.id, Some(&instance.uid)),
+                    }
+                }
                 Found::Unusable { id, uid } => self.remove_orphan(id, uid.as_ref()),
                 // It may be on its way to being removed by somebody else already.
                 Found::Remains(id) => self.remove_orphan(id, None),
             }
         }
+        self.adopt(adoptions).await;
         if self.upgrading.load(Ordering::Relaxed) {
             store.end_upgrade().await?;
             self.upgrading.store(false, Ordering::Relaxed);
@@ -209,41 +217,68 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Hands a running instance to its desktop, with the key it was started with before anybody else
-    /// can have it.
-    fn adopt(&self, run: &RunRecord, instance: &Instance) {
-        let uid = &run.uid;
-        let view = self.registry.view(uid);
-        if view.is_some_and(|view| view.claimed.is_some()) {
-            // Its desktop runs as another instance.
-            return self.remove_orphan(&run.instance, Some(uid));
-        }
-        match self.context.keys.lease(uid, Some(run.key), None) {
-            Ok(key) => {
-                let find = Find {
-                    instance: Box::new(instance.clone()),
-                    key,
-                    adoption: self.adoptions.token(),
-                };
-                self.registry.tell(uid, Message::Found(find));
+    /// Hands running instances to their desktops, with the keys they were started with before any other desktop
+    /// can have them. One whose key another program holds meanwhile gets another key, after all others have theirs.
+    async fn adopt(&self, adoptions: Vec<(RunRecord, &Instance)>) {
+        let mut without_key = Vec::new();
+        for (run, instance) in adoptions {
+            let view = self.registry.view(&run.uid);
+            if view.is_some_and(|view| view.claimed.is_some()) {
+                // Its desktop runs as another instance.
+                self.remove_orphan(&run.instance, Some(&run.uid));
+                continue;
             }
-            Err(error) => {
-                let reason = FailReason::from(error);
-                tracing::error!(%uid, %reason, "a running desktop cannot be adopted");
+            let key = self.context.keys.lease(&run.uid, Some(run.key), None);
+            match key {
+                Ok(key) if key.key() == run.key => self.hand_over(&run.uid, instance, key),
+                Ok(_) | Err(_) => without_key.push((run, instance)),
+            }
+        }
+        for (run, instance) in without_key {
+            let uid = &run.uid;
+            let key = match self.context.keys.lease(uid, None, None) {
+                Ok(key) => key,
+                Err(error) => {
+                    let reason = FailReason::from(error);
+                    tracing::error!(%uid, %reason, "a running desktop cannot be adopted");
+                    continue;
+                }
+            };
+            // Before anybody is told of it: the next process has to know whose it is.
+            let note = Note::Key(run.instance.clone(), key.key());
+            match self.context.store.note(&[note]).await {
+                Ok(()) => self.hand_over(uid, instance, key),
+                Err(error) => {
+                    tracing::error!(%uid, %error, "a running desktop cannot be adopted");
+                }
             }
         }
     }
 
-    /// Begins a run for an instance that a version of the service started which did not write runs. Says whether it was one.
+    fn hand_over(&self, uid: &Uid, instance: &Instance, key: KeyLease) {
+        let find = Find {
+            instance: Box::new(instance.clone()),
+            key,
+            adoption: self.adoptions.token(),
+        };
+        self.registry.tell(uid, Message::Found(find));
+    }
+
+    /// Begins a run for an instance that a version of the service started which did not write runs; `None` where it is none.
     async fn take_over(
         &self,
         instance: &Instance,
         runs: &HashMap<&InstanceId, &RunRecord>,
-    ) -> Result<bool, StoreError> {
+        adoptions: &[(RunRecord, &Instance)],
+    ) -> Result<Option<RunRecord>, StoreError> {
         let store = &self.context.store;
-        let runs_already = runs.values().any(|run| run.uid == instance.uid);
+        let mut live = runs
+            .values()
+            .copied()
+            .chain(adoptions.iter().map(|(run, _)| run));
+        let runs_already = live.any(|run| run.uid == instance.uid);
         if runs_already || !store.is_from_before(&instance.id).await? {
-            return Ok(false);
+            return Ok(None);
         }
         let run = NewRun {
             instance: instance.id.clone(),
@@ -255,10 +290,10 @@ impl Reconciler {
         let epoch = match store.begin_run(None, &run).await {
             Ok(epoch) => epoch,
             // Its desktop was deleted.
-            Err(StoreError::UnknownDesktop(_)) => return Ok(false),
+            Err(StoreError::UnknownDesktop(_)) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let run = RunRecord {
+        Ok(Some(RunRecord {
             instance: run.instance,
             uid: run.uid,
             replica: store.replica().to_owned(),
@@ -268,9 +303,7 @@ impl Reconciler {
             begun_at: run.begun_at,
             ready_at: None,
             end: None,
-        };
-        self.adopt(&run, instance);
-        Ok(true)
+        }))
     }
 
     /// Waits until it is known of everything that was found running so far whether it answers.

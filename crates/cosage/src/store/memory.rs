@@ -230,6 +230,20 @@ impl Store for MemoryStore {
                         desktop.announced_at = None;
                     }
                 }
+                Note::Key(instance, key) => {
+                    let Tables { runs, desktops, .. } = &mut *tables;
+                    let mut all = runs.values_mut().flatten();
+                    let Some(run) = all.find(|run| run.instance == *instance) else {
+                        continue;
+                    };
+                    run.key = *key;
+                    let desktop = desktops.get_mut(&run.uid);
+                    if let Some(last) = desktop.and_then(|desktop| desktop.last_run.as_mut())
+                        && last.instance == *instance
+                    {
+                        last.key = *key;
+                    }
+                }
                 Note::Ready(instance, at) => {
                     let Tables { runs, desktops, .. } = &mut *tables;
                     let mut all = runs.values_mut().flatten();

@@ -1,6 +1,7 @@
 //! What the state machine asks for: launches, stops, deletions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
@@ -18,7 +19,7 @@ use super::super::record::{EndCause, NewRun};
 use super::super::view::Progress;
 use super::{Current, Driver, Find, Report, pictures, report};
 use crate::catalog::{App, Timers};
-use crate::engine::{EngineError, InstanceId, StartStep};
+use crate::engine::{EngineError, Instance, InstanceId, StartStep};
 use crate::supervise::caught;
 
 /// How much of a deletion has to succeed.
@@ -244,4 +245,10 @@ fn cause_of(reason: EndReason) -> EndCause {
         | EndReason::ShareRevoked
         | EndReason::ShareExpired => EndCause::Stopped,
     }
+}
+
+/// How long ago it was started.
+pub(super) fn age_of(instance: &Instance) -> Duration {
+    // A clock that was set back makes no age.
+    Duration::try_from(Timestamp::now().duration_since(instance.started_at)).unwrap_or_default()
 }

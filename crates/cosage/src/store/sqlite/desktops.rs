@@ -297,6 +297,9 @@ pub(super) async fn note(connection: &mut SqliteConnection, note: &Note) -> Resu
         )
         .bind(time(*at))
         .bind(uid.as_str()),
+        Note::Key(instance, key) => sqlx::query("UPDATE runs SET key = ? WHERE instance = ?")
+            .bind(i64::from(key.0))
+            .bind(&instance.0),
         Note::Ready(instance, at) => {
             sqlx::query("UPDATE runs SET ready_at = ? WHERE instance = ? AND ready_at IS NULL")
                 .bind(time(*at))
