@@ -224,19 +224,20 @@ impl World {
                 found.push(format!("a run without instance: {run:?}"));
                 continue;
             };
-            if (&instance.uid, instance.key) != (&run.uid, run.key) {
+            if instance.uid != run.uid {
                 found.push(format!("{run:?} has another's {instance:?}"));
             }
             let holder = |key| life.keys.holder(key);
+            // A run whose port another process of the host holds gets another key, and its row with it.
             if holder(run.key).is_some_and(|uid| uid != run.uid) {
                 found.push(format!("another desktop holds the key of {run:?}"));
             }
-            // Another process of the host may hold the port of its key: then it has another key.
             let view = life.manager.active(&run.uid);
             let is_seen = view.as_ref().is_some_and(|view| {
                 let key = view.ready_key();
                 view.claimed.as_ref() == Some(&run.instance)
-                    && key.and_then(holder).as_ref() == Some(&run.uid)
+                    && key == Some(run.key)
+                    && holder(run.key).as_ref() == Some(&run.uid)
             });
             if !is_seen {
                 found.push(format!("{run:?} is seen as {view:?}"));
