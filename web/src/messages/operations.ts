@@ -93,7 +93,7 @@ export const operations = {
   "details.disk.measure": { en: "Measure the home", de: "Heimverzeichnis messen", ja: "ホームを測定" },
   "details.disk.measuring": { en: "Measuring …", de: "Wird gemessen …", ja: "測定中…" },
   "details.disk.none": { en: "No home yet", de: "Noch kein Heimverzeichnis", ja: "ホームはまだありません" },
-  "details.logs": { en: "What it wrote", de: "Was er schrieb", ja: "出力" },
+  "details.logs": { en: "Log", de: "Log", ja: "出力" },
   "details.logs.again": { en: "Read again", de: "Neu lesen", ja: "再読み込み" },
   "details.logs.none": { en: "Nothing yet.", de: "Noch nichts.", ja: "まだありません。" },
 } satisfies Record<string, Message>;

@@ -66,7 +66,7 @@ export const viewer = {
   "viewer.offered": { en: "Not connected", de: "Nicht verbunden", ja: "接続されていません" },
   "viewer.connect": { en: "Connect", de: "Verbinden", ja: "接続" },
   "viewer.failed": { en: "The desktop could not start", de: "Der Desktop konnte nicht starten", ja: "デスクトップを起動できませんでした" },
-  "viewer.failed.logs": { en: "What it wrote last", de: "Was er zuletzt geschrieben hat", ja: "最後の出力" },
+  "viewer.failed.logs": { en: "Last log lines", de: "Letzte Logzeilen", ja: "最後の出力" },
   "viewer.unknown": { en: "There is no such desktop", de: "Diesen Desktop gibt es nicht", ja: "このデスクトップはありません" },
   "viewer.unknown.text": {
     en: "No desktop is called “{uid}”. It may have been deleted.",

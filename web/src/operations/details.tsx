@@ -1,4 +1,4 @@
-// Everything about one desktop: why it is kept alive, and what it wrote.
+// Everything about one desktop: why it is kept alive, and its log.
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 

@@ -55,7 +55,7 @@ pub(super) struct HelloBody<'a> {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct EventBody<'a> {
     /// What happened; also the event's name: `created`, `progress` (of its start), `ready`,
-    /// `viewer_joined`, `viewer_left`, `idle` (nobody looks, and the clock runs), `stopping`, `gone`
+    /// `viewer_joined`, `viewer_left`, `idle` (no viewer, and the idle timeout runs), `stopping`, `gone`
     /// (nothing of it runs any more), `failed`, `takeover` (control was taken from all viewers, or given back), `picture` (a
     /// new last picture is kept) or `expiring` (it was not used for long, and is deleted at `desktop.forgotten_at` unless it is).
     #[schema(example = "ready")]

@@ -82,7 +82,7 @@ pub(super) async fn connect(
     };
     match open(&app, &asked, upgrade).await {
         Ok(response) => response,
-        // It ended by itself just when it was asked for, as old images do when nobody looks. It is
+        // It ended by itself just when it was asked for, as old images do when idle. It is
         // started again for this viewer; one that ends once more has another reason.
         Err(Ended {
             reason: EndReason::Exited | EndReason::Idle,

@@ -66,7 +66,7 @@ enum Seen {
     /// It does not answer.
     #[default]
     Away,
-    /// Nobody looks.
+    /// It has no viewer.
     Unused,
     /// Somebody looks, and the next picture is due then.
     Used { due: Instant },

@@ -37,7 +37,7 @@ pub enum Kind {
     ViewerJoined,
     /// Somebody does not look at it any more.
     ViewerLeft,
-    /// Nobody looks at it, and the clock runs (or runs from the start again).
+    /// It has no viewer, and its idle timeout runs (or runs from the start again).
     Idle,
     /// It is being ended.
     Stopping,

@@ -46,8 +46,7 @@ pub const LASTING: Duration = Duration::from_secs(300);
 /// the last one, an end is one under viewers.
 pub const BREAK_BOUND: Duration = Duration::from_secs(2);
 
-/// An instance that ends by itself when nobody looks counts in whole seconds, and from a moment of
-/// its own.
+/// The timer of an image that ends by itself when idle has a resolution of one second, and starts independently.
 const OWN_CLOCK_SLACK: Duration = Duration::from_secs(1);
 
 /// One run of the desktop, counted from 1 in the life of the service's process.

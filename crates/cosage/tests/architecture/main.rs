@@ -6,6 +6,7 @@
 )]
 
 mod modules;
+mod words;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -279,7 +279,7 @@ async fn hold(client: &Client, through: &Client, app: &str) -> Still {
     let forget = client
         .request(Method::DELETE, ["api", "vm", uid.as_str()])
         .query(&[("forget", "true")]);
-    // What could not be deleted is stopped by the service when nobody looks.
+    // What could not be deleted is stopped by the service when idle.
     let _ = timeout(ANSWER_BOUND * 3, client.send(forget)).await;
     still
 }

@@ -74,7 +74,7 @@ async fn watch(
         Err(error) => return client.explain(error).to_string(),
     };
     // The engine answers a subscription a moment before it takes effect. Asking for what happened
-    // since a moment earlier, by the engine's own clock, leaves no gap: it keeps recent events.
+    // since a moment earlier, by the clock of the engine, leaves no gap: it keeps recent events.
     let since = info
         .system_time
         .and_then(|time| time.parse::<Timestamp>().ok())

@@ -80,7 +80,7 @@ impl Relay {
     ) -> Result<Lease, Ending> {
         match ending {
             ending if self.updates.is_none() => return Err(ending),
-            Ending::Lease(EndReason::Exited) => self.hear_last_words().await?,
+            Ending::Lease(EndReason::Exited) => self.drain_upstream().await?,
             Ending::UpstreamClosed | Ending::UpstreamFailed(_) => {}
             ending => return Err(ending),
         }
@@ -113,7 +113,7 @@ impl Relay {
     }
 
     /// Passes on what the instance has sent before it ended.
-    async fn hear_last_words(&mut self) -> Result<(), Ending> {
+    async fn drain_upstream(&mut self) -> Result<(), Ending> {
         let rest = poll_fn(|context| self.poll_downwards(context));
         match timeout(LAST_WORDS_BOUND, rest).await {
             Ok(Ending::UpstreamClosed | Ending::UpstreamFailed(_)) | Err(_) => Ok(()),

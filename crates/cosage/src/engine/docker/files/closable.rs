@@ -1,6 +1,6 @@
 //! One direction of a connection that somebody else can close.
 //!
-//! The engine cannot remove a container as long as what it wrote waits for a client that does not
+//! The engine cannot remove a container as long as its output waits for a client that does not
 //! read on. So a connection has to be closed before its container is removed, also when whoever
 //! reads from it has stopped for a while.
 
