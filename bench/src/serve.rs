@@ -63,6 +63,7 @@ async fn gateway(
         endpoints: BTreeMap::new(),
         password: None,
         callback: None,
+        home_is_new: false,
         started_at: jiff::Timestamp::now(),
         own_timeout: None,
     });

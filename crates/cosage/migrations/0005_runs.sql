@@ -25,8 +25,10 @@ UPDATE desktops SET
 
 CREATE INDEX desktops_created ON desktops (created_at DESC, uid);
 CREATE INDEX desktops_used ON desktops (used_at DESC, uid);
-CREATE INDEX desktops_app ON desktops (app, used_at);
-CREATE INDEX desktops_failed ON desktops (failed_at) WHERE failed_at IS NOT NULL;
+CREATE INDEX desktops_app_created ON desktops (app, created_at DESC, uid);
+CREATE INDEX desktops_app_used ON desktops (app, used_at DESC, uid);
+CREATE INDEX desktops_app_uid ON desktops (app, uid);
+CREATE INDEX desktops_failed ON desktops (created_at DESC, uid) WHERE failed_at IS NOT NULL;
 
 -- Each life of a desktop. A row is there before its instance, and ends after it.
 CREATE TABLE runs (

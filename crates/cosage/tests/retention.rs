@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use cosage::desktop::record::{Cause, DesktopRecord, EndCause, NewRun, RunEnd};
 use cosage::desktop::{Environment, StreamKey, Uid};
-use cosage::engine::InstanceId;
+use cosage::engine::{EngineError, InstanceId};
 use cosage::store::Store;
 use cosage::store::memory::MemoryStore;
 use jiff::{Timestamp, ToSpan};
@@ -321,4 +321,38 @@ async fn a_home_is_kept_from_deletion_while_its_desktop_starts() {
         service.get("/api/homes?unclaimed=true").await.json,
         json!([])
     );
+}
+
+/// As after the restore of a backup that is older than the desktop.
+#[tokio::test]
+async fn a_failed_first_start_keeps_a_home_that_was_there_before() {
+    let world = World::new();
+    let service = serve(&world).await;
+    let uid: Uid = "wall".parse().unwrap();
+    service.ensure("wall", "desk").await;
+    assert_eq!(service.delete("/api/vm/wall").await.status, 204);
+    service.crash().await;
+    world.store.delete(&uid).await.unwrap();
+    let service = serve(&world).await;
+    world
+        .control()
+        .set_start_error(Some(EngineError::OutOfDisk("full".into())));
+    let reply = service.post("wall", r#"{"vm": "desk"}"#).await;
+    assert_eq!(reply.status, 503, "{reply:?}");
+    service
+        .wait_until("wall", |reply| reply["code"] == "unknown_desktop")
+        .await;
+    assert!(world.control().has_home(&uid));
+    // Neither does one whose container ran and did not answer.
+    world.control().set_start_error(None);
+    world.control().set_banner_delay(Duration::from_secs(600));
+    let start = service.post("wall", r#"{"vm": "desk"}"#);
+    let stop = async {
+        service
+            .wait_until("wall", |desktop| desktop["status"] == "starting")
+            .await;
+        service.delete("/api/vm/wall").await
+    };
+    tokio::join!(start, stop);
+    assert!(world.control().has_home(&uid));
 }

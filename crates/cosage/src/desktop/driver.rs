@@ -1,6 +1,7 @@
 //! One task per desktop of which something is wanted: it alone changes the desktop's state, performs the effects that
 //! [`super::lifecycle`] asks for, and shows the outcome as a [`View`].
 
+mod adoption;
 mod answers;
 mod effects;
 mod pictures;
@@ -132,6 +133,8 @@ struct Driver<'a> {
     asked: u64,
     current: Option<Current>,
     found: Option<Find>,
+    /// The run that is live in the store and was not adopted yet.
+    unadopted: Option<InstanceId>,
     key: Option<KeyLease>,
     last_key: Option<StreamKey>,
     /// Why the next run begins.
@@ -163,10 +166,19 @@ pub(super) async fn drive(
     view: &watch::Sender<Option<Arc<View>>>,
     runs: &mut u64,
 ) {
-    let stored = match caught(load(context, uid)).await {
-        Ok(Ok(stored)) => stored,
-        Ok(Err(error)) => return recovery::refuse_all(inbox, uid, &error),
-        Err(Panicked) => return recovery::refuse_all(inbox, uid, &FailReason::Internal.into()),
+    let stored = loop {
+        let error = match caught(load(context, uid)).await {
+            Ok(Ok(stored)) => break stored,
+            Ok(Err(error)) => error,
+            Err(Panicked) => FailReason::Internal.into(),
+        };
+        if !adoption::refuse_all(inbox, own, uid, &error) {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(adoption::RETRY_PAUSE) => {}
+            () = context.ended.cancelled() => return,
+        }
     };
     let first;
     let (stored, is_stored) = match stored {
@@ -232,6 +244,7 @@ impl<'a> Driver<'a> {
             asked: 0,
             current: None,
             found: None,
+            unadopted: adoption::unadopted(context, &stored),
             key: None,
             last_key: stored.last_run.as_ref().map(|run| run.key),
             cause: Cause::Request,
@@ -270,7 +283,7 @@ impl<'a> Driver<'a> {
             let due = self.machine.next_deadline().map(|deadline| deadline.at);
             tokio::select! {
                 message = inbox.recv() => match message {
-                    Some(message) => self.take(message),
+                    Some(message) => self.take_known(message).await,
                     None => return,
                 },
                 () = sleep_until(due) => self.step(Event::Tick),

@@ -16,9 +16,9 @@ impl Manager {
     pub async fn home(&self, uid: &Uid) -> Result<HomeAccess, DesktopError> {
         self.known(uid).await?;
         let homes = self.context.engine.homes().map_err(HomeError::from)?;
-        let home = homes.open(uid).await?;
+        // Before it is opened, so that nothing deletes it meanwhile for want of use.
         self.context.notes.used(uid);
-        Ok(home)
+        Ok(homes.open(uid).await?)
     }
 
     /// How much of its disk a home takes, in bytes. The home may belong to no desktop.

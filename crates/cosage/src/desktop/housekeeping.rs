@@ -31,6 +31,9 @@ const BATCH: usize = 100;
 /// How many desktops are deleted at the same time.
 const DELETIONS: usize = 4;
 
+/// How long shares are kept that have expired.
+const SHARES_KEPT: Duration = Duration::from_secs(2 * 24 * 60 * 60);
+
 /// Does it again and again, for as long as it is polled.
 pub(super) async fn keep_house(
     context: &Context,
@@ -69,7 +72,11 @@ fn hourly() -> tokio::time::Interval {
 
 async fn keep_store_once(context: &Context) {
     let store = &context.store;
-    if let Err(error) = store.delete_expired_shares(Timestamp::now()).await {
+    // Long after: nobody can connect by them, and a clock that was set forward for a moment deletes none.
+    let expired = Timestamp::now()
+        .saturating_sub(SHARES_KEPT)
+        .unwrap_or(Timestamp::MIN);
+    if let Err(error) = store.delete_expired_shares(expired).await {
         tracing::error!(%error, "expired shares could not be deleted");
     }
     if let Err(error) = store.maintain().await {

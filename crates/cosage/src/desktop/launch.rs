@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::Uid;
 use super::context::Context;
 use super::failure::FailReason;
 use super::probe::Probe;
@@ -75,9 +76,11 @@ pub(super) async fn launch(
         cancel,
         exited,
     } = attempt;
+    let mut is_first = false;
     let instance = match launch {
         Launch::New(order) => {
             let Order { record, run, spec } = *order;
+            is_first = record.is_some();
             if record.is_some() {
                 // One of an earlier desktop of this name, whose end no service saw.
                 context.camera.forget(&run.uid).await;
@@ -119,7 +122,21 @@ pub(super) async fn launch(
     endings
         .abandon(&instance.id, timers.stop_grace, cause)
         .await;
+    if is_first && instance.home_is_new {
+        delete_home(context, &instance.uid).await;
+    }
     Err(failure)
+}
+
+/// Deletes the home that a first start has made, after it failed. A home that was there before belongs to nobody whom this
+/// service knows, and is left to `cosage prune`.
+async fn delete_home(context: &Context, uid: &Uid) {
+    let Ok(homes) = context.engine.homes() else {
+        return;
+    };
+    if let Err(error) = homes.delete(uid).await {
+        tracing::warn!(%uid, %error, "the home of a first start that failed is left; see: cosage prune");
+    }
 }
 
 /// Has the engine start an instance whose run has begun; on an error, the run has ended.

@@ -101,8 +101,8 @@ impl Manager {
         self.reconciler.knows_what_runs()
     }
 
-    /// Why the engine does not answer, if it does not, as far as its events tell.
-    pub fn outage(&self) -> Option<Arc<String>> {
+    /// Why the engine, or the store, does not answer, if it does not, as far as is known.
+    pub fn outage(&self) -> Option<Arc<FailReason>> {
         self.reconciler.outage()
     }
 
@@ -410,7 +410,8 @@ impl Manager {
 
     /// Writes what is only written from time to time.
     pub async fn flush(&self) {
-        self.context.notes.flush().await;
+        // It is in the log.
+        let _ = self.context.notes.flush().await;
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::Uid;
 use crate::engine::InstanceId;
-use crate::store::{Note, Store};
+use crate::store::{Note, Store, StoreError};
 
 /// How long notes are gathered.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -23,7 +23,7 @@ pub(super) struct Notes {
     writing: tokio::sync::Mutex<()>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Pending {
     used: HashMap<Uid, Timestamp>,
     ready: HashMap<InstanceId, Timestamp>,
@@ -56,27 +56,48 @@ impl Notes {
         loop {
             self.added.notified().await;
             tokio::time::sleep(PERIOD).await;
-            self.flush().await;
+            // It is in the log, and tried again.
+            let _ = self.flush().await;
         }
     }
 
-    /// Writes what there is. What cannot be written is given up: a later note says more.
-    pub(super) async fn flush(&self) {
+    /// Writes what there is. What cannot be written stays.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(super) async fn flush(&self) -> Result<(), StoreError> {
         let _turn = self.writing.lock().await;
-        let Pending { used, ready } = std::mem::take(&mut *self.lock());
+        let pending = std::mem::take(&mut *self.lock());
+        let Pending { used, ready } = pending.clone();
         let used = used.into_iter().map(|(uid, at)| Note::Used(uid, at));
         let ready = ready.into_iter().map(|(id, at)| Note::Ready(id, at));
         let notes: Vec<Note> = used.chain(ready).collect();
         if notes.is_empty() {
-            return;
+            return Ok(());
         }
-        if let Err(error) = self.store.note(&notes).await {
-            tracing::warn!(%error, "when desktops were used last could not be written");
+        let written = self.store.note(&notes).await;
+        if let Err(error) = &written {
+            tracing::warn!(%error, "when desktops were used last could not be written yet");
+            self.lock().put_back(pending);
+            self.added.notify_one();
         }
+        written
     }
 
     // Every change is one step, so it is sound also after a panic elsewhere.
     fn lock(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pending {
+    /// What is newer counts.
+    fn put_back(&mut self, older: Self) {
+        for (uid, at) in older.used {
+            self.used.entry(uid).or_insert(at);
+        }
+        for (id, at) in older.ready {
+            self.ready.entry(id).or_insert(at);
+        }
     }
 }

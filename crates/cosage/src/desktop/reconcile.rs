@@ -55,8 +55,8 @@ pub enum ReconcileError {
 pub(super) struct Reconciler {
     context: Arc<Context>,
     registry: Arc<Registry>,
-    /// Why the engine does not answer, while it does not.
-    outage: ArcSwapOption<String>,
+    /// Why the two could not be compared last, until they are.
+    outage: ArcSwapOption<FailReason>,
     /// Whether they were compared since the service started.
     compared: watch::Sender<bool>,
     /// Held while they are compared, so that it happens once at a time.
@@ -72,7 +72,7 @@ impl Reconciler {
         Arc::new(Self {
             context,
             registry,
-            outage: ArcSwapOption::from_pointee("it was not asked yet".to_owned()),
+            outage: ArcSwapOption::from_pointee(unavailable("it was not asked yet".to_owned())),
             compared: watch::Sender::new(false),
             comparing: Mutex::default(),
             adoptions: TaskTracker::new(),
@@ -101,7 +101,7 @@ impl Reconciler {
                     Some(EngineEvent::Connected) => self.spawn_reconcile(),
                     Some(EngineEvent::Disconnected(reason)) => {
                         tracing::error!(%reason, "the container engine does not answer");
-                        self.outage.store(Some(reason.into()));
+                        self.outage.store(Some(unavailable(reason).into()));
                     }
                     Some(EngineEvent::Exited(id, exit)) => self.ended(&id, exit),
                     None => return,
@@ -131,10 +131,13 @@ impl Reconciler {
             }
             Err(ReconcileError::Engine(error)) => {
                 tracing::warn!(%error, "desktops could not be compared with the container engine");
-                self.outage.store(Some(error.to_string().into()));
+                let reason = FailReason::Engine(error.clone());
+                self.outage.store(Some(reason.into()));
             }
             Err(ReconcileError::Store(error)) => {
                 tracing::error!(%error, "desktops could not be compared with the container engine");
+                self.outage
+                    .store(Some(FailReason::from(error.clone()).into()));
             }
         }
         outcome
@@ -223,10 +226,15 @@ impl Reconciler {
         let mut without_key = Vec::new();
         for (run, instance) in adoptions {
             let view = self.registry.view(&run.uid);
-            if view.is_some_and(|view| view.claimed.is_some()) {
+            match view.and_then(|view| view.claimed.clone()) {
+                // Adopted since the desktops were looked at.
+                Some(claimed) if claimed == run.instance => continue,
                 // Its desktop runs as another instance.
-                self.remove_orphan(&run.instance, Some(&run.uid));
-                continue;
+                Some(_) => {
+                    self.remove_orphan(&run.instance, Some(&run.uid));
+                    continue;
+                }
+                None => {}
             }
             let key = self.context.keys.lease(&run.uid, Some(run.key), None);
             match key {
@@ -335,15 +343,14 @@ impl Reconciler {
         if known.await.is_ok() {
             return Ok(());
         }
-        let reason = self.outage().map_or_else(
-            || "it did not tell in time what runs".to_owned(),
-            |reason| reason.to_string(),
-        );
-        Err(FailReason::Engine(EngineError::Unavailable(reason)))
+        Err(self.outage().map_or_else(
+            || unavailable("it did not tell in time what runs".to_owned()),
+            |reason| FailReason::clone(&reason),
+        ))
     }
 
-    /// Why the engine does not answer, if it does not, as far as its events tell.
-    pub(super) fn outage(&self) -> Option<Arc<String>> {
+    /// Why the engine, or the store, does not answer, if it does not, as far as is known.
+    pub(super) fn outage(&self) -> Option<Arc<FailReason>> {
         self.outage.load_full()
     }
 
@@ -411,4 +418,8 @@ impl Reconciler {
                 .tell_driver(&uid, Message::Ended(id.clone(), exit));
         }
     }
+}
+
+fn unavailable(reason: String) -> FailReason {
+    FailReason::Engine(EngineError::Unavailable(reason))
 }

@@ -15,6 +15,7 @@ use super::error::DesktopError;
 use super::failure::FailReason;
 use super::view::{Phase, View};
 use crate::engine::InstanceId;
+use crate::supervise::caught;
 
 /// The drivers that there are.
 pub(super) struct Registry {
@@ -72,7 +73,7 @@ impl Registry {
         used_at: Timestamp,
     ) -> Result<(), DesktopError> {
         // A use that is not written yet counts, too.
-        self.context.notes.flush().await;
+        self.context.notes.flush().await?;
         let (reply, answer) = oneshot::channel();
         self.tell(uid, Message::ForgetUnused(used_at, reply));
         let ended = |_| Err(DesktopError::Failed(FailReason::ShuttingDown));
@@ -115,7 +116,9 @@ impl Registry {
             let context = &registry.context;
             let mut runs = 0;
             loop {
-                driver::drive(context, &uid, &own, &mut inbox, &view, &mut runs).await;
+                let driven = driver::drive(context, &uid, &own, &mut inbox, &view, &mut runs);
+                // A panic is in the log. Who sent a message that it took is told by the end of the reply.
+                let _ = caught(driven).await;
                 if context.ended.is_cancelled() || registry.retire(&uid, &inbox) {
                     return;
                 }

@@ -110,8 +110,10 @@ impl Manager {
         self.can_hold(uid, rights).await?;
         let _changing = self.context.access.changing(uid).await;
         let store = &self.context.store;
-        store.delete_expired_shares(Timestamp::now()).await?;
-        if store.shares(uid).await?.len() >= SHARES_MAX {
+        let now = Timestamp::now();
+        let shares = store.shares(uid).await?;
+        let in_force = shares.iter().filter(|share| !share.has_expired(now));
+        if in_force.count() >= SHARES_MAX {
             return Err(SharingError::TooMany);
         }
         let share = Share {
@@ -180,13 +182,21 @@ impl Manager {
     /// # Errors
     /// See [`SharingError`]. When the store does not take it, the share stays, and those connections end all the same.
     pub async fn revoke(&self, uid: &Uid, id: &str) -> Result<(), SharingError> {
-        let _changing = self.context.access.changing(uid).await;
-        let share = self.known_share(uid, id).await?;
-        let deleted = self.context.store.delete_share(uid, &share.id).await;
-        self.context.access.end_share(uid, id);
-        deleted?;
-        tracing::info!(%uid, share = id, "no longer shared");
-        Ok(())
+        let (manager, uid, id) = (self.clone(), uid.clone(), id.to_owned());
+        // It goes on when the caller does not wait for it.
+        let revoked = tokio::spawn(async move {
+            let _changing = manager.context.access.changing(&uid).await;
+            manager.known_share(&uid, &id).await?;
+            // At once, and those who connect while the store is at it right after.
+            manager.context.access.end_share(&uid, &id);
+            let deleted = manager.context.store.delete_share(&uid, &id).await;
+            manager.context.access.end_share(&uid, &id);
+            deleted?;
+            tracing::info!(%uid, share = id, "no longer shared");
+            Ok(())
+        });
+        let lost = |_| Err(DesktopError::Failed(FailReason::Internal).into());
+        revoked.await.unwrap_or_else(lost)
     }
 
     /// Who is connected to the desktop, in the order in which they came.

@@ -76,6 +76,8 @@ pub struct Instance {
     pub password: Option<VncPassword>,
     /// What a callback of it has to show, where it got an address with one.
     pub callback: Option<CallbackSecret>,
+    /// Whether its home was made by this start, so that a first start that fails leaves none.
+    pub home_is_new: bool,
     /// When it was started.
     pub started_at: Timestamp,
     /// How long it goes on without a client before it ends by itself, as old images do; see [`super::legacy::own_timeout`].

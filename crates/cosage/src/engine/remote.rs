@@ -114,6 +114,7 @@ impl Engine for WithRemotes {
             endpoints: BTreeMap::from([(stream, endpoint)]),
             password: None,
             callback: None,
+            home_is_new: false,
             started_at: Timestamp::now(),
             own_timeout: None,
         };

@@ -126,6 +126,7 @@ impl Simulated {
             endpoints,
             password: container.password.clone(),
             callback: CallbackSecret::among(variables()),
+            home_is_new: container.home.is_some() && self.shared.homes.of(&spec.uid).is_none(),
             started_at: Timestamp::now(),
             own_timeout: own_timeout(variables()),
         };

@@ -45,6 +45,7 @@ impl Studio {
             endpoints: BTreeMap::new(),
             password: password.map(VncPassword::new),
             callback: None,
+            home_is_new: false,
             started_at: "2024-01-01T00:00:00Z".parse().unwrap(),
             own_timeout: None,
         };

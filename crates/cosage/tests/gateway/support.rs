@@ -76,6 +76,7 @@ impl Service {
             endpoints: BTreeMap::new(),
             password,
             callback: None,
+            home_is_new: false,
             started_at: "2024-01-01T00:00:00Z".parse().unwrap(),
             own_timeout: None,
         });

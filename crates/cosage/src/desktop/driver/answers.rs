@@ -210,7 +210,9 @@ impl Driver<'_> {
                         | DesktopError::UnknownDesktop(_),
                     )) => Err(EndReason::Stopped),
                     Ok(Err(_)) => Err(EndReason::Exited),
-                    Err(_) => Err(EndReason::ServiceShutdown),
+                    Err(_) if closing.is_cancelled() => Err(EndReason::ServiceShutdown),
+                    // The driver has retired: nothing comes after the run.
+                    Err(_) => Err(EndReason::Exited),
                 }
             }
         })

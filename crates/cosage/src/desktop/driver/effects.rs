@@ -25,9 +25,9 @@ use crate::supervise::caught;
 /// How much of a deletion has to succeed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Forgetting {
-    /// Somebody asked for it: what cannot be deleted is an error.
+    /// A caller wants it: record and home.
     Wanted,
-    /// A first start failed: as much as can be.
+    /// A first start failed: the record.
     CleanUp,
 }
 
@@ -202,19 +202,14 @@ impl Driver<'_> {
         let uid = self.record.uid.clone();
         let keeping = self.keeping.take().map(|keeping| keeping.task);
         self.start_task(None, async move {
-            let home = match context.engine.homes() {
-                Ok(homes) => homes.delete(&uid).await,
-                // An engine without homes has nothing to delete.
-                Err(_) => Ok(()),
+            let home = match (context.engine.homes(), forgetting) {
+                (Ok(homes), Forgetting::Wanted) => homes.delete(&uid).await,
+                // The launch has deleted what it made, and an engine without homes has nothing to delete.
+                (_, Forgetting::CleanUp) | (Err(_), _) => Ok(()),
             };
-            let result = match (home, forgetting) {
-                (Err(error), Forgetting::Wanted) => Err(FailReason::Engine(error)),
-                // It never ran, so there is hardly a home, and no engine that could be asked.
-                (Ok(()), _) | (Err(_), Forgetting::CleanUp) => context
-                    .store
-                    .delete(&uid)
-                    .await
-                    .map_err(FailReason::from),
+            let result = match home {
+                Err(error) => Err(FailReason::Engine(error)),
+                Ok(()) => context.store.delete(&uid).await.map_err(FailReason::from),
             };
             match &result {
                 Ok(()) => {

@@ -3,16 +3,13 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
-
-use super::super::Uid;
 use super::super::camera::Schedule;
 use super::super::end::EndReason;
 use super::super::error::DesktopError;
 use super::super::failure::FailReason;
 use super::super::lifecycle::{Run, State};
 use super::super::record::EndCause;
-use super::{Driver, Message, Report, answers, report};
+use super::{Driver, Report, report};
 use crate::engine::InstanceId;
 use crate::supervise::{caught, caught_at_once};
 
@@ -65,17 +62,5 @@ impl Driver<'_> {
             let outcome = caught(task).await;
             report(&own, outcome.unwrap_or(Report::Lost(run)));
         });
-    }
-}
-
-/// Answers everybody who has sent a message about a desktop that cannot be read.
-pub(super) fn refuse_all(
-    inbox: &mut mpsc::UnboundedReceiver<Message>,
-    uid: &Uid,
-    error: &DesktopError,
-) {
-    tracing::error!(%uid, %error, "a desktop could not be read");
-    while let Ok(message) = inbox.try_recv() {
-        answers::refuse(message, error);
     }
 }

@@ -56,6 +56,7 @@ pub(super) fn read(
             .find(|(name, _)| *name == PASSWORD_VARIABLE)
             .map(|(_, value)| VncPassword::new(value)),
         callback: CallbackSecret::among(variables()),
+        home_is_new: false,
         started_at: started_at(container).ok_or("when it was started cannot be read")?,
         own_timeout: own_timeout(variables()),
     })

@@ -57,7 +57,10 @@ impl Docker {
         if outcome.is_err() {
             self.clean_up(spec, container, home).await;
         }
-        outcome
+        outcome.map(|instance| Instance {
+            home_is_new: home == HomeVolume::New,
+            ..instance
+        })
     }
 
     async fn run(

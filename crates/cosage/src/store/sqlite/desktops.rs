@@ -49,7 +49,23 @@ pub(super) async fn one(pool: &SqlitePool, uid: &Uid) -> Result<Option<StoredDes
 }
 
 pub(super) async fn page(pool: &SqlitePool, wanted: &Query) -> Result<Vec<StoredDesktop>, Error> {
-    let mut query = select_desktops();
+    read_all(page_query(select_desktops(), wanted), pool).await
+}
+
+/// How SQLite finds a page (sqlite.org/eqp.html).
+#[cfg(test)]
+pub(super) async fn plan(pool: &SqlitePool, wanted: &Query) -> Result<String, Error> {
+    let explain = QueryBuilder::new(format!(
+        "EXPLAIN QUERY PLAN {}",
+        select_desktops().sql().as_str()
+    ));
+    let rows = page_query(explain, wanted).build().fetch_all(pool).await?;
+    let lines = rows.iter().map(|row| row.try_get::<String, _>("detail"));
+    let lines: Vec<String> = lines.collect::<Result<_, _>>()?;
+    Ok(lines.join("\n") + "\n")
+}
+
+fn page_query(mut query: QueryBuilder<Sqlite>, wanted: &Query) -> QueryBuilder<Sqlite> {
     if let Some(app) = &wanted.app {
         query.push(" AND d.app = ").push_bind(app);
     }
@@ -99,7 +115,7 @@ pub(super) async fn page(pool: &SqlitePool, wanted: &Query) -> Result<Vec<Stored
         None => query.push(" ORDER BY d.uid"),
     };
     query.push(" LIMIT ").push_bind(limit(wanted.limit));
-    read_all(query, pool).await
+    query
 }
 
 pub(super) async fn unused(

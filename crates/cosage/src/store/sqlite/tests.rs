@@ -1,6 +1,7 @@
 use super::*;
 use crate::desktop::record::Cause;
 use crate::desktop::{Environment, StreamKey};
+use crate::store::{Cursor, Resting, Sort};
 
 fn record(uid: &str, length: usize) -> DesktopRecord {
     DesktopRecord {
@@ -181,5 +182,40 @@ async fn unused_desktops_come_in_pages_as_they_do_from_memory() {
                 .unwrap()
                 .is_empty()
         );
+    }
+}
+
+/// Two readers serve everything, so no page may look through all desktops of a large service.
+#[tokio::test]
+async fn a_page_is_found_by_an_index() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(directory.path()).await.unwrap();
+    for app in [None, Some("tiny")] {
+        for sort in [Sort::Created, Sort::Used, Sort::Uid] {
+            for resting in [None, Some(Resting::Failed)] {
+                if resting.is_some() && (app.is_some() || sort != Sort::Created) {
+                    continue;
+                }
+                let query = Query {
+                    sort,
+                    app: app.map(str::to_owned),
+                    resting,
+                    after: Some(Cursor {
+                        at: "2026-01-02T03:04:05Z".parse().unwrap(),
+                        uid: "desk".parse().unwrap(),
+                    }),
+                    ..Query::newest(10)
+                };
+                let plan = desktops::plan(&store.readers, &query).await.unwrap();
+                assert!(
+                    !plan.contains("TEMP B-TREE") && !plan.contains("SCAN d\n"),
+                    "{query:?}: {plan}"
+                );
+                assert!(
+                    resting.is_none() || plan.contains("desktops_failed"),
+                    "{plan}"
+                );
+            }
+        }
     }
 }
