@@ -133,7 +133,7 @@ describe("the operations page", () => {
     const page = await openConsole(browser, service.api, "/operations");
     await row(page, "beta").waitFor();
     const [one] = (await service.call("GET", "/api/vm")).body;
-    const many = Array.from({ length: 1000 }, (_, index) => ({ ...one, uid: `desk-${String(index).padStart(4, "0")}` }));
+    const many = Array.from({ length: 1000 }, (_, index) => ({ ...one, status: "ready", uid: `desk-${String(index).padStart(4, "0")}` }));
     await page.route("**/api/vm?*", (route) => route.fulfill({ json: { desktops: route.request().url().includes("active") ? many : [] } }));
     await page.reload();
     await page.getByText("1,000 desktops are shown.").waitFor();

@@ -20,6 +20,7 @@ use crate::catalog::Catalog;
 use crate::desktop::Uid;
 use crate::desktop::access::Takeover;
 use crate::desktop::end::EndReason;
+use crate::desktop::error::DesktopError;
 use crate::desktop::lifecycle::StopMode;
 use crate::desktop::manager::Ignored;
 use crate::desktop::view::{Phase, Progress, View};
@@ -237,9 +238,8 @@ pub(super) struct StopQuery {
     /// Whether also its record and its home are deleted, for good.
     #[serde(default)]
     forget: bool,
-    /// With `forget`: only a desktop of which nothing runs, and whose `used_at` is still this time. Others stay as they are.
-    #[param(value_type = Option<String>)]
-    unused_since: Option<Timestamp>,
+    /// Only a desktop of which nothing runs, and whose `used_at` is still this time. Others stay as they are.
+    unused_since: Option<String>,
 }
 
 /// Make sure that a desktop runs.
@@ -350,7 +350,7 @@ pub(super) async fn show(
         (status = 204, description = "Nothing of it runs"),
         (status = 404, description = "No such desktop", body = ErrorBody),
         (status = 409, description = "It was used since `unused_since`, or runs", body = ErrorBody),
-        (status = 422, description = "Not a uid, or `unused_since` without `forget`", body = ErrorBody),
+        (status = 422, description = "Not a uid, or not a query", body = ErrorBody),
         (status = 503, description = "The engine does not answer; the stop is tried again", body = ErrorBody),
     ))]
 pub(super) async fn stop(
@@ -359,16 +359,20 @@ pub(super) async fn stop(
     Params(query): Params<StopQuery>,
 ) -> Result<StatusCode, ApiError> {
     let manager = &app.manager;
-    match (query.forget, query.unused_since) {
+    // What is no time is not when it was used last.
+    let used_at = query
+        .unused_since
+        .map(|text| text.parse().unwrap_or(Timestamp::MIN));
+    match (query.forget, used_at) {
         (false, None) => manager.stop(&uid, StopMode::Keep).await?,
         (true, None) => manager.stop(&uid, StopMode::Forget).await?,
         (true, Some(used_at)) => manager.forget_unused(&uid, used_at).await?,
-        (false, Some(_)) => {
-            return Err(ApiError::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "invalid_query",
-                "unused_since needs forget=true",
-            ));
+        // Nothing of such a desktop runs that could be stopped.
+        (false, Some(used_at)) => {
+            let view = manager.view(&uid).await?;
+            if view.claimed.is_some() || view.unused.since != used_at {
+                return Err(DesktopError::InUse(uid).into());
+            }
         }
     }
     Ok(StatusCode::NO_CONTENT)

@@ -14,10 +14,14 @@ impl Manager {
     /// # Errors
     /// [`DesktopError::UnknownDesktop`], [`DesktopError::Files`], or the engine's.
     pub async fn home(&self, uid: &Uid) -> Result<HomeAccess, DesktopError> {
-        self.known(uid).await?;
+        let view = self.view(uid).await?;
         let homes = self.context.engine.homes().map_err(HomeError::from)?;
         // Before it is opened, so that nothing deletes it meanwhile for want of use.
         self.context.notes.used(uid);
+        if view.unused.announced_at.is_some() {
+            // It takes back what was announced, so a crash must not lose it.
+            self.context.notes.flush().await?;
+        }
         Ok(homes.open(uid).await?)
     }
 
