@@ -257,8 +257,14 @@ async fn a_desktop_is_deleted_only_if_it_was_not_used_meanwhile() {
         .wait_until("wall", |desktop| desktop["status"] == "asleep")
         .await["used_at"]
         .clone();
-    let wrong = format!("/api/vm/wall?unused_since={}", used_at.as_str().unwrap());
-    assert_eq!(service.delete(&wrong).await.status, 422);
+    let kept = format!("/api/vm/wall?unused_since={}", used_at.as_str().unwrap());
+    assert_eq!(service.delete(&kept).await.status, 204);
+    for path in [
+        "/api/vm/wall?unused_since=",
+        "/api/vm/wall?forget=true&unused_since=today",
+    ] {
+        assert_eq!(service.delete(path).await.status, 409, "{path}");
+    }
     let stored = world.store.desktop(&"wall".parse().unwrap()).await.unwrap();
     let path = format!(
         "/api/vm/wall?forget=true&unused_since={}",
