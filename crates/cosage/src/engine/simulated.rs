@@ -142,7 +142,10 @@ impl Simulated {
             self.stop(&id, container.stop_grace).await?;
         }
         let run = Run {
-            instance: instance.clone(),
+            instance: Instance {
+                home_is_new: false,
+                ..instance.clone()
+            },
             log: String::new(),
             life: Life::Running { _servers: servers },
         };

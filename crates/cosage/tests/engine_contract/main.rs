@@ -446,11 +446,13 @@ fn container_mut(spec: &mut LaunchSpec) -> &mut ContainerSpec {
     }
 }
 
+/// Starts an instance, and gives it as it is found from then on.
 async fn start(engine: &dyn Engine, spec: &LaunchSpec) -> Instance {
-    engine
-        .start(spec, &CancellationToken::new(), &|_| {})
-        .await
-        .expect("it starts")
+    let started = engine.start(spec, &CancellationToken::new(), &|_| {}).await;
+    Instance {
+        home_is_new: false,
+        ..started.expect("it starts")
+    }
 }
 
 /// A capability, or `None`, loudly, where the engine does not have it.

@@ -228,7 +228,10 @@ impl Engine for TestEngine {
                     let uid = Some(run.instance.uid.clone());
                     Found::Unusable { id, uid }
                 } else {
-                    Found::Running(run.instance.clone())
+                    Found::Running(Instance {
+                        home_is_new: false,
+                        ..run.instance.clone()
+                    })
                 })
             }
             other => Some(other),

@@ -16,10 +16,12 @@ use crate::engine::{EngineError, InstanceId};
 /// How long to wait before a desktop that is to be adopted is read again.
 pub(super) const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// The live run of a desktop whose driver is only being made.
+/// The live run of a desktop whose driver is only being made. One that never answered is nobody's work: the next run may
+/// take its place.
 pub(super) fn unadopted(context: &Context, stored: &StoredDesktop) -> Option<InstanceId> {
     let run = stored.live_run()?;
-    (run.replica == context.store.replica()).then(|| run.instance.clone())
+    let is_ours = run.replica == context.store.replica();
+    (is_ours && run.ready_at.is_some()).then(|| run.instance.clone())
 }
 
 /// Answers every message about a desktop that cannot be read. Says whether an adoption among them waits for another
