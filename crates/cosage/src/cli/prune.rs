@@ -105,22 +105,20 @@ impl Prune {
             query.extend(self.app.clone().map(|app| ("app", app)));
             let before = now.saturating_sub(unused).unwrap_or(Timestamp::MIN);
             let mut pages = Pages::new(client, query, None);
-            let mut desktops: Vec<Desktop> = Vec::new();
             while let Some(page) = pages.next().await? {
-                desktops.extend(read::<Vec<Desktop>>(&Value::Array(page))?);
-            }
-            for desktop in desktops {
-                let rests = matches!(desktop.status.as_str(), "asleep" | "failed");
-                if rests && desktop.used_at < before {
-                    rows.push(Row {
-                        kind: Kind::Desktop,
-                        uid: desktop.uid,
-                        app: Some(desktop.app),
-                        used_at: Some(desktop.used_at),
-                        size: Size::default(),
-                        deleted: None,
-                    });
-                }
+                let page: Vec<Desktop> = read(&Value::Array(page))?;
+                let unused = page.into_iter().filter(|desktop| {
+                    let rests = matches!(desktop.status.as_str(), "asleep" | "failed");
+                    rests && desktop.used_at < before
+                });
+                rows.extend(unused.map(|desktop| Row {
+                    kind: Kind::Desktop,
+                    uid: desktop.uid,
+                    app: Some(desktop.app),
+                    used_at: Some(desktop.used_at),
+                    size: Size::default(),
+                    deleted: None,
+                }));
             }
             // Those that were used last come first from the service.
             rows.reverse();

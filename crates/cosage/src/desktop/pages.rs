@@ -54,6 +54,18 @@ impl PageQuery {
             phases: None,
         }
     }
+
+    /// The same for the store, which knows what rests.
+    fn of_store(&self, resting: Option<Resting>) -> Query {
+        Query {
+            sort: self.sort,
+            after: self.after.clone(),
+            limit: self.limit,
+            app: self.app.clone(),
+            text: self.text.clone(),
+            resting,
+        }
+    }
 }
 
 impl Phases {
@@ -99,14 +111,7 @@ impl Manager {
         query: &PageQuery,
         resting: Option<Resting>,
     ) -> Result<Page, StoreError> {
-        let query = Query {
-            sort: query.sort,
-            after: query.after.clone(),
-            limit: query.limit,
-            app: query.app.clone(),
-            text: query.text.clone(),
-            resting,
-        };
+        let query = query.of_store(resting);
         let stored = self.context.store.desktops(&query).await?;
         let next = (stored.len() == query.limit)
             .then(|| stored.last().map(|last| Cursor::after(last, query.sort)))
@@ -140,14 +145,7 @@ impl Manager {
             };
             desktops.extend(stored.map(|stored| (stored, view)));
         }
-        let selected = Query {
-            sort: query.sort,
-            after: query.after.clone(),
-            limit: query.limit,
-            app: query.app.clone(),
-            text: query.text.clone(),
-            resting: None,
-        };
+        let selected = query.of_store(None);
         desktops.retain(|(stored, _)| selected.selects(stored));
         desktops.sort_by(|(one, _), (other, _)| query.sort.compare(one, other));
         let has_more = desktops.len() > query.limit;

@@ -301,17 +301,7 @@ impl Reconciler {
             Err(StoreError::UnknownDesktop(_)) => return Ok(None),
             Err(error) => return Err(error),
         };
-        Ok(Some(RunRecord {
-            instance: run.instance,
-            uid: run.uid,
-            replica: store.replica().to_owned(),
-            epoch,
-            key: run.key,
-            cause: run.cause,
-            begun_at: run.begun_at,
-            ready_at: None,
-            end: None,
-        }))
+        Ok(Some(run.begun(store.replica(), epoch)))
     }
 
     /// Waits until it is known of everything that was found running so far whether it answers.

@@ -231,6 +231,23 @@ words!(JournalKind {
     Deleted => "deleted",
 });
 
+impl NewRun {
+    /// The run, once it has begun.
+    pub fn begun(self, replica: &str, epoch: u64) -> RunRecord {
+        RunRecord {
+            instance: self.instance,
+            uid: self.uid,
+            replica: replica.to_owned(),
+            epoch,
+            key: self.key,
+            cause: self.cause,
+            begun_at: self.begun_at,
+            ready_at: None,
+            end: None,
+        }
+    }
+}
+
 impl EndCause {
     /// What viewers of the run were told, or would have been.
     pub fn reason(self) -> Option<EndReason> {

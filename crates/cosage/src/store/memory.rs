@@ -176,17 +176,7 @@ impl Store for MemoryStore {
         let runs = tables.runs.entry(run.uid.clone()).or_default();
         let epoch = runs.last().map_or(1, |run| run.epoch + 1);
         runs.retain(|run| run.epoch + ENDED_RUNS_KEPT >= epoch);
-        let run = RunRecord {
-            instance: run.instance.clone(),
-            uid: run.uid.clone(),
-            replica: REPLICA.to_owned(),
-            epoch,
-            key: run.key,
-            cause: run.cause,
-            begun_at: run.begun_at,
-            ready_at: None,
-            end: None,
-        };
+        let run = run.clone().begun(REPLICA, epoch);
         runs.push(run.clone());
         let desktop = tables.require(&run.uid)?;
         desktop.used_at = desktop.used_at.max(run.begun_at);

@@ -145,6 +145,11 @@ impl SqliteStore {
         explain(&self.database, error)
     }
 
+    /// What the database answered, with its errors in words for an operator.
+    fn explained<T>(&self, outcome: Result<T, Error>) -> Result<T, StoreError> {
+        outcome.map_err(|error| self.explain(&error))
+    }
+
     /// Runs a change of one or more statements as one transaction.
     async fn write<T, E: From<Error>>(
         &self,
@@ -262,18 +267,15 @@ impl Store for SqliteStore {
     }
 
     async fn desktop(&self, uid: &Uid) -> Result<Option<StoredDesktop>, StoreError> {
-        let read = desktops::one(&self.readers, uid).await;
-        read.map_err(|error| self.explain(&error))
+        self.explained(desktops::one(&self.readers, uid).await)
     }
 
     async fn desktops(&self, query: &Query) -> Result<Vec<StoredDesktop>, StoreError> {
-        let read = desktops::page(&self.readers, query).await;
-        read.map_err(|error| self.explain(&error))
+        self.explained(desktops::page(&self.readers, query).await)
     }
 
     async fn count(&self, most: usize) -> Result<usize, StoreError> {
-        let read = desktops::count(&self.readers, most).await;
-        read.map_err(|error| self.explain(&error))
+        self.explained(desktops::count(&self.readers, most).await)
     }
 
     async fn begin_run(
@@ -293,41 +295,40 @@ impl Store for SqliteStore {
     }
 
     async fn end_run(&self, instance: &InstanceId, end: &RunEnd) -> Result<(), StoreError> {
-        let written = self
-            .write(async |connection| desktops::end_run(connection, instance, end).await)
-            .await;
-        written.map_err(|error| self.explain(&error))
+        self.explained(
+            self.write(async |connection| desktops::end_run(connection, instance, end).await)
+                .await,
+        )
     }
 
     async fn live_runs(&self) -> Result<Vec<RunRecord>, StoreError> {
-        let read = desktops::live_runs(&self.readers).await;
-        read.map_err(|error| self.explain(&error))
+        self.explained(desktops::live_runs(&self.readers).await)
     }
 
     async fn set_failure(&self, uid: &Uid, failure: Option<&Failure>) -> Result<(), StoreError> {
-        let written = self
-            .write(async |connection| desktops::set_failure(connection, uid, failure).await)
-            .await;
-        written.map_err(|error| self.explain(&error))
+        self.explained(
+            self.write(async |connection| desktops::set_failure(connection, uid, failure).await)
+                .await,
+        )
     }
 
     async fn note(&self, notes: &[Note]) -> Result<(), StoreError> {
-        let written = self
-            .write(async |connection| {
+        self.explained(
+            self.write(async |connection| {
                 for note in notes {
                     desktops::note(connection, note).await?;
                 }
                 Ok(())
             })
-            .await;
-        written.map_err(|error| self.explain(&error))
+            .await,
+        )
     }
 
     async fn delete(&self, uid: &Uid) -> Result<(), StoreError> {
-        let written = self
-            .write(async |connection| desktops::delete(connection, uid).await)
-            .await;
-        written.map_err(|error| self.explain(&error))
+        self.explained(
+            self.write(async |connection| desktops::delete(connection, uid).await)
+                .await,
+        )
     }
 
     async fn unused(
@@ -337,15 +338,14 @@ impl Store for SqliteStore {
         after: Option<&Cursor>,
         limit: usize,
     ) -> Result<Vec<StoredDesktop>, StoreError> {
-        let read = desktops::unused(&self.readers, app, before, after, limit).await;
-        read.map_err(|error| self.explain(&error))
+        self.explained(desktops::unused(&self.readers, app, before, after, limit).await)
     }
 
     async fn announce_deletion(&self, uid: &Uid, at: Timestamp) -> Result<(), StoreError> {
-        let written = self
-            .write(async |connection| desktops::announce_deletion(connection, uid, at).await)
-            .await;
-        written.map_err(|error| self.explain(&error))
+        self.explained(
+            self.write(async |connection| desktops::announce_deletion(connection, uid, at).await)
+                .await,
+        )
     }
 
     async fn is_from_before(&self, instance: &InstanceId) -> Result<bool, StoreError> {
@@ -360,8 +360,8 @@ impl Store for SqliteStore {
     }
 
     async fn end_upgrade(&self) -> Result<(), StoreError> {
-        let written = self
-            .write(async |connection| {
+        self.explained(
+            self.write(async |connection| {
                 // Ended runs of no desktop only kept their instances from being taken over.
                 for statement in [
                     "DELETE FROM meta WHERE name = 'upgrading'",
@@ -371,18 +371,16 @@ impl Store for SqliteStore {
                 }
                 Ok(())
             })
-            .await;
-        written.map_err(|error| self.explain(&error))
+            .await,
+        )
     }
 
     async fn shares(&self, uid: &Uid) -> Result<Vec<Share>, StoreError> {
-        let read = shares::of_desktop(&self.readers, uid).await;
-        read.map_err(|error| self.explain(&error))
+        self.explained(shares::of_desktop(&self.readers, uid).await)
     }
 
     async fn share_by_token(&self, token: &TokenHash) -> Result<Option<Share>, StoreError> {
-        let read = shares::by_token(&self.readers, token).await;
-        read.map_err(|error| self.explain(&error))
+        self.explained(shares::by_token(&self.readers, token).await)
     }
 
     async fn add_share(&self, share: &Share, token: &TokenHash) -> Result<(), StoreError> {
@@ -407,10 +405,10 @@ impl Store for SqliteStore {
     }
 
     async fn delete_expired_shares(&self, now: Timestamp) -> Result<(), StoreError> {
-        let written = self
-            .write(async |connection| shares::delete_expired(connection, now).await)
-            .await;
-        written.map_err(|error| self.explain(&error))
+        self.explained(
+            self.write(async |connection| shares::delete_expired(connection, now).await)
+                .await,
+        )
     }
 
     async fn set_takeover(&self, uid: &Uid, takeover: Option<&Takeover>) -> Result<(), StoreError> {
@@ -426,8 +424,7 @@ impl Store for SqliteStore {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<JournalEntry>, StoreError> {
-        let read = journal::read(&self.readers, uid, before, limit).await;
-        read.map_err(|error| self.explain(&error))
+        self.explained(journal::read(&self.readers, uid, before, limit).await)
     }
 
     async fn maintain(&self) -> Result<(), StoreError> {
